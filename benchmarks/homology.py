@@ -1,8 +1,9 @@
 """Fit the residue PLDA for `phylocli search --rerank residues` and write it to the folder of the model.
 
-    python benchmarks/homology.py MODEL FAMILIES.sto.gz [FAMILIES.sto.gz …] [--layers 2 4 6] [--dimension 64]
+    python benchmarks/homology.py MODEL FAMILIES.sto.gz [FAMILIES.sto.gz …] [--layers 2 4 6] [--heads 3di ss3] [--dimension 64]
 
-MODEL is a name or folder. The default model's come from the families that it was trained on (`families/train.sto.gz` and
+MODEL is a name or folder. Features are the outputs of every second layer and the log probabilities of all heads, unless
+others are named. The default model's come from the families that it was trained on (`families/train.sto.gz` and
 `families/more.sto.gz`), four members of each. The file is of one set of weights: fit again after training.
 """
 
@@ -23,13 +24,16 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("families", nargs="+")
     parser.add_argument("--layers", type=int, nargs="*")
+    parser.add_argument("--heads", nargs="*")
     parser.add_argument("--dimension", type=int, default=64)
     parser.add_argument("-o", "--output", help="another folder than the model's")
     options = parser.parse_args()
     folder = models.find(options.model)
     start = time.process_time()
     families = itertools.chain.from_iterable(read_families(path) for path in options.families)
-    fitted = fit_residue_plda(models.load(folder), families, layers=options.layers, dimension=options.dimension)
+    fitted = fit_residue_plda(
+        models.load(folder), families, layers=options.layers, heads=options.heads, dimension=options.dimension
+    )
     path = fitted.save(options.output or folder)
     print(f"{path}: {time.process_time() - start:.0f} CPU seconds; correlations {fitted.correlation[:5].round(3)} …")
 

@@ -104,15 +104,49 @@ def local_scores(scores: FloatArray, gaps: Gaps) -> FloatArray:
     return _fill(scores, gaps, None)[0]
 
 
-def local_paths(scores: FloatArray, gaps: Gaps) -> list[IntArray]:
-    """Return the best local alignment for each score matrix, as index pairs (i, j) of aligned residues, (n, 2), n ≥ 0.
+@dataclass(frozen=True)
+class Path:
+    """A local alignment.
 
-    Of alignments with equal scores, the one that ends first is returned. For the arguments see `local_scores`.
+    Attributes:
+        score: the sum of the scores of the pairs minus gap costs.
+        pairs: indices of the aligned residues in query and target, counted from 0, increasing; (n, 2), n ≥ 1.
     """
-    rows, batch, columns = scores.shape
-    moves = np.zeros((rows + columns - 1, rows, batch), dtype=np.uint8)
-    ends = _fill(scores, gaps, moves)[1]
-    return [_trace(moves[:, :, b], ends[b]) for b in range(batch)]
+
+    score: float
+    pairs: IntArray
+
+
+def local_paths(scores: FloatArray, gaps: Gaps, least: FloatArray) -> list[list[Path]]:
+    """Return the local alignments for each of B score matrices, best first: the best one, and others of at least a score.
+
+    Each is the best that contains no pair of residues which both lie within an earlier alignment (between its first and
+    last pair). Waterman & Eggert 1987 (doi:10.1016/0022-2836(87)90478-5) exclude only the pairs of earlier alignments; that
+    would report the same domain again, shifted. Of alignments with equal scores, the one that ends first is returned.
+
+    Args:
+        scores, gaps: see `local_scores`.
+        least: minimum scores of alignments after the first, (B,).
+    """
+    found: list[list[Path]] = [[] for _ in range(scores.shape[1])]
+    left = list(range(len(found)))
+    while left:
+        rows, batch, columns = scores.shape
+        moves = np.zeros((rows + columns - 1, rows, batch), dtype=np.uint8)
+        best, ends = _fill(scores, gaps, moves)
+        again = []
+        for place, index in enumerate(left):
+            pairs = _trace(moves[:, :, place], ends[place])
+            if len(pairs) and (best[place] >= least[index] or not found[index]):
+                found[index].append(Path(float(best[place]), pairs))
+            if len(pairs) and best[place] >= least[index]:
+                again.append(place)
+        left = [left[place] for place in again]
+        scores = scores[:, again]
+        for place, index in enumerate(left):
+            (first, start), (last, stop) = found[index][-1].pairs[[0, -1]].tolist()
+            scores[first : last + 1, place, start : stop + 1] = NEVER
+    return found
 
 
 _DIAGONAL, _ALONG, _DOWN, _SOURCE = 1, 2, 3, 3
@@ -212,15 +246,21 @@ def align_residues(query: FloatArray, targets: SequenceOf[FloatArray], compariso
     return found
 
 
-def residue_paths(query: FloatArray, targets: SequenceOf[FloatArray], comparison: Comparison) -> list[IntArray]:
-    """Return the best local alignment of a query with each target as index pairs; see `local_paths`.
+def residue_paths(
+    query: FloatArray, targets: SequenceOf[FloatArray], comparison: Comparison, least: FloatArray
+) -> list[list[Path]]:
+    """Return the local alignments of a query with each target, best first; see `local_paths`.
 
-    It takes twice the time of `align_residues`, which describes the arguments.
+    It takes twice the time of `align_residues` for each round of alignments.
+
+    Args:
+        query, targets, comparison: see `align_residues`.
+        least: minimum scores of alignments after the first, (k,).
     """
-    found: list[IntArray] = [np.empty((0, 2), dtype=np.int64)] * len(targets)
+    found: list[list[Path]] = [[] for _ in targets]
     for group, scores in _matrices(query, targets, comparison):
-        for index, path in zip(group, local_paths(scores, comparison.gaps), strict=True):
-            found[index] = path
+        for index, paths in zip(group, local_paths(scores, comparison.gaps, least[group]), strict=True):
+            found[index] = paths
     return found
 
 

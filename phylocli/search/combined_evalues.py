@@ -21,7 +21,8 @@ import numpy as np
 from phylocli.search.background import Background
 from phylocli.search.database import FloatArray
 from phylocli.search.evalues import Floats
-from phylocli.search.gumbel import fit_gumbel
+from phylocli.search.gumbel import Gumbel, fit_gumbel
+from phylocli.search.local_alignment import INCLUDED, LocalAlignment
 from phylocli.search.rerank import ResidueScores
 
 ALIGNED = 128
@@ -37,13 +38,13 @@ class Combined(NamedTuple):
 
     Attributes:
         scores: raw alignment scores, (k,).
-        bits: normalised alignment scores (`gumbel`), (k,).
         evalues: E-values of alignment and cosine combined, (k,).
+        null: the distribution of the scores of unrelated proteins; None without a background.
     """
 
     scores: Floats
-    bits: Floats
     evalues: Floats
+    null: Gumbel | None
 
 
 class CombinedEvalues:
@@ -51,7 +52,7 @@ class CombinedEvalues:
 
     Args:
         aligner: the aligner of residue embeddings.
-        background: unrelated proteins with sequences; if None, bits and E-values are NaN.
+        background: unrelated proteins with sequences; if None, there are no bits and E-values (NaN).
         rows: the number of rows of the table.
     """
 
@@ -69,13 +70,32 @@ class CombinedEvalues:
         """
         scores = self.aligner(query, targets)
         if self._background is None:
-            unknown = np.full(len(targets), np.nan)
-            return Combined(scores, unknown, unknown)
+            return Combined(scores, np.full(len(targets), np.nan), None)
         unrelated = self._background.nearest_reversed(vector, ALIGNED)
         null = fit_gumbel(self.aligner(query, unrelated), cells(query, unrelated))
         product = null.log_p_values(scores, cells(query, targets))
         product += self._background.log_p_values(vector[None], cosines[None])[0]
-        return Combined(scores, null.bits(scores), self._rows * np.exp(product / DEPENDENCE))
+        return Combined(scores, self._rows * np.exp(product / DEPENDENCE), null)
+
+    def alignments(self, query: str, targets: SequenceOf[str], null: Gumbel | None) -> list[list[LocalAlignment]]:
+        """Return the local alignments of a query with each target, best first: the best, and others with E ≤ 0.01.
+
+        Their E-values are those of the alignment alone: the expected number of alignments of this score in the table.
+
+        Args:
+            query, targets: unaligned.
+            null: as returned by `__call__`; None: the best alignment only, without bits.
+        """
+        if null is None:
+            least = np.full(len(targets), np.inf)
+        else:
+            least = null.scores_at(INCLUDED / self._rows, cells(query, targets))
+        found = self.aligner.paths(query, targets, least.astype(np.float32))
+        bits = [[float("nan") if null is None else float(null.bits(np.array(path.score))) for path in of] for of in found]
+        return [
+            [LocalAlignment.of(b, path.pairs, query, target) for b, path in zip(values, of, strict=True)]
+            for values, of, target in zip(bits, found, targets, strict=True)
+        ]
 
 
 def cells(query: str, targets: SequenceOf[str]) -> Floats:

@@ -10,6 +10,9 @@ import numpy.typing as npt
 UNKNOWN = frozenset(b"X*")
 """Letters that never count as identical, even to themselves (see `statistics.identity`)."""
 
+INCLUDED = 0.01
+"""Maximum E-value of a further alignment with the same target, the inclusion threshold of HMMER."""
+
 
 @dataclass(frozen=True)
 class LocalAlignment:

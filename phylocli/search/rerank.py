@@ -21,9 +21,10 @@ from phylocli.formats import read_sequences
 from phylocli.formats.sequences.fasta import shorten
 from phylocli.formats.streams import PathLike
 from phylocli.hmmer import SearchOptions, phmmer
-from phylocli.search.alignment import Comparison, StandardisedCosine, align_residues, residue_paths
-from phylocli.search.database import FloatArray, IntArray, unit
-from phylocli.search.local_alignment import LocalAlignment
+from phylocli.search.alignment import Comparison, Path, StandardisedCosine, align_residues, residue_paths
+from phylocli.search.database import FloatArray, unit
+from phylocli.search.gumbel import Gumbel
+from phylocli.search.local_alignment import INCLUDED, LocalAlignment
 from phylocli.search.residue_plda import features_of, load_residue_plda
 
 if TYPE_CHECKING:
@@ -36,9 +37,6 @@ Floats = npt.NDArray[np.float64]
 
 KEPT_BYTES = 512 << 20
 """Size of the cache of residue embeddings in bytes."""
-
-INCLUDED = 0.01
-"""Maximum E-value of a phmmer domain that is reported in addition to the best one of its target."""
 
 ALIGNED = 256
 """Number of hits whose residues are embedded at once."""
@@ -94,7 +92,7 @@ def align(query: str, targets: SequenceOf[str], rows: int) -> tuple[Floats, Floa
 def align_domains(query: str, targets: SequenceOf[str], rows: int) -> list[list[LocalAlignment]]:
     """Return the local alignments of a query and each of its hits by phmmer, best first; for the arguments see `align`.
 
-    These are the best domain, and all domains with an independent E-value ≤ 0.01, the inclusion threshold of HMMER.
+    These are the best domain, and all domains with an independent E-value of at most `INCLUDED`.
     """
     (hits,) = phmmer([query], targets, replace(_options(rows), domains=True))
     found: list[list[LocalAlignment]] = [[] for _ in targets]
@@ -156,19 +154,19 @@ class ResidueScores:
             found.update(zip(part, scores.tolist(), strict=True))
         return np.array([found[target] for target in targets], dtype=np.float64)
 
-    def paths(self, query: str, targets: SequenceOf[str]) -> list[IntArray]:
-        """Return the best local alignment of a query with each target as index pairs (n, 2), n ≥ 0, counted from 0."""
+    def paths(self, query: str, targets: SequenceOf[str], least: FloatArray) -> list[list[Path]]:
+        """Return the local alignments of a query with each target: the best, and others of at least a score (k,)."""
         own = self._residues([query])[0]
-        found: list[IntArray] = []
+        found: list[list[Path]] = []
         for start in range(0, len(targets), ALIGNED):
-            part = targets[start : start + ALIGNED]
-            found += residue_paths(own, self._residues(part), self.comparison)
+            part = slice(start, start + ALIGNED)
+            found += residue_paths(own, self._residues(targets[part]), self.comparison, least[part])
         return found
 
     def coordinates(self, sequences: SequenceOf[str]) -> list[FloatArray]:
         """Return the coordinates of the residues of each sequence, (L, D), for `comparison`."""
         if self._plda is not None:
-            features = features_of(self._embedder, self._plda.layers, sequences)
+            features = features_of(self._embedder, self._plda.layers, sequences, self._plda.heads)
             return [self._plda(values) for values in features]
         return [in_embedding(values, self._embedder) for values in self._embedder.residues(sequences)]
 
@@ -240,9 +238,9 @@ class Reranking:
         found: dict[str, Floats] = {}
         keys: list[Floats] = [np.arange(len(targets), dtype=np.float64)]  # the last key of np.lexsort decides first
         sequences = [self.residues[t] for t in targets]
-        bits = np.full(len(targets), np.nan)
+        null: Gumbel | None = None
         if self.combined is not None:
-            found["residues"], bits, found["residues_evalue"] = self.combined(query, vector, sequences, cosines)
+            found["residues"], found["residues_evalue"], null = self.combined(query, vector, sequences, cosines)
             keys += [-found["residues"], found["residues_evalue"]]
         if self.config.align:
             found["align_evalue"], found["align_bits"] = align(query, sequences, self.rows)
@@ -255,21 +253,17 @@ class Reranking:
             order = order[found[self.evalue][order] <= self.config.max_evalue]
         order = order[: self.config.kept]
         scores = {name: values[order] for name, values in found.items()}
-        alignments = self._alignments(query, [sequences[i] for i in order], bits[order], scores)
+        alignments = self._alignments(query, [sequences[i] for i in order], null, scores)
         return Ranked(order, scores, [of[:1] for of in alignments] if self.config.best else alignments)
 
     def _alignments(
-        self, query: str, targets: list[str], bits: Floats, scores: dict[str, Floats]
+        self, query: str, targets: list[str], null: Gumbel | None, scores: dict[str, Floats]
     ) -> list[list[LocalAlignment]]:
         """Return the local alignments of each hit, by the method with the smaller E-value."""
         by_phmmer = align_domains(query, targets, self.rows) if self.config.align else [[] for _ in targets]
         if self.combined is None:
             return by_phmmer
-        paths = self.combined.aligner.paths(query, targets)
-        found = [
-            [LocalAlignment.of(float(b), pairs, query, target)] if len(pairs) else []
-            for b, pairs, target in zip(bits, paths, targets, strict=True)
-        ]
+        found = self.combined.alignments(query, targets, null)
         if not self.config.align:
             return found
         better = scores["align_evalue"] <= scores["residues_evalue"]

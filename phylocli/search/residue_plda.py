@@ -5,7 +5,9 @@ Residue PLDA computes the same for two embeddings, which depend on the context o
 each alignment column has a mean, distributed as N(μ, B), and its residues deviate from it by N(0, W). The log odds that x
 and y are in the same column are then a quadratic form in x and y, given by μ, B and W (probabilistic linear discriminant
 analysis: Ioffe 2006, doi:10.1007/11744085_41; Prince & Elder 2007, doi:10.1109/ICCV.2007.4409052). B and W are estimated
-from aligned families in closed form.
+from aligned families in closed form. What the heads of a model predict for a residue (3Di, secondary structure, profile) is
+part of its embedding here, as log probabilities: the fit weighs structure, profile and context, and takes account of their
+correlations.
 
 In the basis in which W is the identity and B is diagonal (ψ), with each axis scaled to variance 1, two residues of the same
 column have the correlation r = ψ / (1 + ψ), and
@@ -56,6 +58,7 @@ class ResiduePLDA:
 
     Attributes:
         layers: layers of the encoder whose outputs are concatenated as the F features of a residue.
+        heads: heads of the model whose log probabilities follow them.
         mean: the mean of the features, (F,).
         axes: the projection (F, d); (features - mean) · axes has unit variance and no correlation.
         correlation: the correlation r of two residues of the same column along each axis, (d,).
@@ -73,6 +76,7 @@ class ResiduePLDA:
     scale: float = 0.3
     offset: float = -0.5
     gaps: Gaps = GAPS
+    heads: tuple[str, ...] = ()
 
     def __call__(self, features: FloatArray) -> FloatArray:
         """Project features (L, F) to coordinates (L, d + 1): the values on the axes, and the term of the score in x²."""
@@ -93,6 +97,7 @@ class ResiduePLDA:
         """Write the parameters to the folder of the model; return the path of the file."""
         described = {
             "layers": self.layers,
+            "heads": self.heads,
             "fingerprint": self.fingerprint,
             "scale": self.scale,
             "offset": self.offset,
@@ -118,8 +123,9 @@ def load_residue_plda(model: Model) -> ResiduePLDA | None:
     try:
         described: dict[str, Any] = json.loads(metadata["homology"])
         layers, gaps = tuple(described["layers"]), Gaps(*described["gaps"])
+        heads = tuple(described.get("heads", ()))  # none in files of earlier versions
         numbers = {key: described[key] for key in ("fingerprint", "scale", "offset")}
-        found = ResiduePLDA(layers, arrays["mean"], arrays["axes"], arrays["correlation"], **numbers, gaps=gaps)
+        found = ResiduePLDA(layers, arrays["mean"], arrays["axes"], arrays["correlation"], **numbers, gaps=gaps, heads=heads)
     except (ValueError, KeyError, TypeError) as error:
         raise BadInputError(f"{path} is damaged", why=str(error), fix=fix) from error
     if found.fingerprint != model.fingerprint:
@@ -128,12 +134,34 @@ def load_residue_plda(model: Model) -> ResiduePLDA | None:
     return found
 
 
-def features_of(embedder: Embedder, layers: tuple[int, ...], sequences: SequenceOf[str]) -> list[FloatArray]:
-    """Return the features of the residues of each sequence, (L, F): the concatenated outputs of some layers."""
+def features_of(
+    embedder: Embedder, layers: tuple[int, ...], sequences: SequenceOf[str], heads: tuple[str, ...] = ()
+) -> list[FloatArray]:
+    """Return the features of the residues of each sequence, (L, F): outputs of layers, and log probabilities of heads.
+
+    Raises:
+        UsageError: the model does not have one of the layers or heads.
+    """
     from phylocli.embed import Embedder
 
-    found = [Embedder(embedder.model, layer, embedder.max_tokens).residues(sequences) for layer in layers]
-    return [np.concatenate(parts, axis=1) for parts in zip(*found, strict=True)]
+    model = embedder.model
+    parts = {layer: Embedder(model, layer, embedder.max_tokens).residues(sequences) for layer in layers}
+    found = [parts[layer] for layer in layers]
+    if heads:
+        last = parts.get(model.depth) or Embedder(model, None, embedder.max_tokens).residues(sequences)
+        found += [[log_probabilities(model, head, residues) for residues in last] for head in heads]
+    return [np.concatenate(of, axis=1) for of in zip(*found, strict=True)]
+
+
+def log_probabilities(model: Model, head: str, residues: FloatArray) -> FloatArray:
+    """Return the log probabilities that a head predicts for residues (L, D) of the last layer, (L, K)."""
+    import torch
+
+    with torch.inference_mode():
+        vectors = torch.from_numpy(residues).to(model.device)[None]
+        mask = torch.ones(vectors.shape[:2], dtype=torch.bool, device=model.device)
+        found: FloatArray = model.predict_residues(head, vectors, mask)[0].log_softmax(dim=1).float().cpu().numpy()
+    return found
 
 
 def fit_residue_plda(
@@ -141,6 +169,7 @@ def fit_residue_plda(
     families: Iterable[Family],
     *,
     layers: SequenceOf[int] | None = None,
+    heads: SequenceOf[str] | None = None,
     dimension: int = 64,
     members: int = MEMBERS,
     seed: int = 0,
@@ -151,27 +180,30 @@ def fit_residue_plda(
         model: the model.
         families: aligned families; residues in the same match column are treated as homologous.
         layers: the layers whose outputs are concatenated; None: every second layer, counted back from the last.
+        heads: the heads whose log probabilities are features too; None: all of the model.
         dimension: the number of axes.
         members: maximum number of members used per family.
         seed: the seed for the sample of members.
 
     Raises:
         BadInputError: a family is not aligned.
-        UsageError: there are too few families, or the model does not have one of the layers.
+        UsageError: there are too few families, or the model does not have one of the layers or heads.
     """
     from phylocli.embed import Embedder
 
     chosen = tuple(layers) if layers is not None else tuple(range(model.depth, 0, -2))[::-1]
+    predicted = tuple(model.heads if heads is None else heads)
     embedder = Embedder(model)
 
     def parts() -> Iterator[tuple[FloatArray, IntArray]]:
         for number, family in enumerate(families):
             picked = np.sort(np.random.default_rng([seed, number]).permutation(len(family))[:members])
             sequences, columns = family.sequences(), family.match_positions()
-            found = np.concatenate(features_of(embedder, chosen, [sequences[i].residues for i in picked]))
+            found = np.concatenate(features_of(embedder, chosen, [sequences[i].residues for i in picked], predicted))
             yield found, np.concatenate([columns[i] for i in picked]).astype(np.int64)
 
     fitted = fit_axes(parts(), dimension)
-    logger.info(f"residue PLDA: fitted to {counted(fitted.residues, 'residue')}, layers {', '.join(map(str, chosen))}")
+    features = ", ".join([*(f"layer {layer}" for layer in chosen), *predicted])
+    logger.info(f"residue PLDA: fitted to {counted(fitted.residues, 'residue')}: {features}")
     mean, axes, correlation = (values.astype(np.float32) for values in (fitted.mean, fitted.axes, fitted.correlation))
-    return ResiduePLDA(chosen, mean, axes, correlation, model.fingerprint)
+    return ResiduePLDA(chosen, mean, axes, correlation, model.fingerprint, heads=predicted)

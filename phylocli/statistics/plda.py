@@ -23,7 +23,7 @@ MEMBERS = 4
 """Number of members sampled per family: columns have equal weights, regardless of the number of sequences."""
 
 FLOOR = 1e-3
-"""Fraction of W's mean variance that is added to each variance, so that no direction has zero variance."""
+"""Fraction of the variance within columns that is added to that of each feature, so that no direction has zero variance."""
 
 FEWEST = 20
 """Number of residues per feature, beyond the first of their columns, that a fit needs."""
@@ -113,7 +113,8 @@ def fit_axes(families: Iterable[tuple[npt.NDArray[Any], npt.NDArray[Any]]], dime
     mean = moments.sum / moments.residues
     total = moments.total / moments.residues - np.outer(mean, mean)
     within = moments.within / moments.freedom
-    within += FLOOR * np.trace(within) / len(within) * np.eye(len(within))
+    own = np.diag(within)  # features differ in scale
+    within += FLOOR * np.diag(np.maximum(own, FLOOR * own.mean()))
     between, vectors = scipy.linalg.eigh(total - within, within)
     kept = np.argsort(-between)[:dimension]
     psi = np.maximum(between[kept], 1e-3)

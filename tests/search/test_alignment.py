@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,9 @@ from scipy.stats import multivariate_normal
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.embed import Embedder
 from phylocli.formats import read_families
+from phylocli.formats.arrays import read_arrays, write_arrays
 from phylocli.models.model import Model
+from phylocli.predict import predict_residues
 from phylocli.search import alignment, unit
 from phylocli.search.alignment import Gaps, StandardisedCosine, align_residues, residue_paths
 from phylocli.search.rerank import ResidueScores
@@ -78,14 +81,34 @@ def test_paths_have_the_score_of_brute_force_and_begin_and_end_with_pairs_that_c
     gaps, given_scores, query, targets = random_case(seed, rows, lengths)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(alignment, "CELLS", cells)
-        found = residue_paths(query, targets, given_scores)
-    for target, pairs in zip(targets, found, strict=True):
+        found = residue_paths(query, targets, given_scores, np.full(len(targets), np.inf))
+    for target, paths in zip(targets, found, strict=True):
         scores = query @ given_scores.table @ target.T
-        if len(pairs):
-            assert score_of(pairs, scores, gaps) == brute_force(scores, gaps)  # whole numbers: exact
-            assert scores[tuple(pairs[0])] > 0 and scores[tuple(pairs[-1])] > 0
+        if paths:
+            (path,) = paths
+            assert path.score == score_of(path.pairs, scores, gaps) == brute_force(scores, gaps)  # whole numbers: exact
+            assert scores[tuple(path.pairs[0])] > 0 and scores[tuple(path.pairs[-1])] > 0
         else:
             assert brute_force(scores, gaps) == 0
+
+
+@given(st.integers(0, 10_000), st.integers(4, 14), st.lists(st.integers(4, 14), min_size=1, max_size=4), st.integers(1, 400))
+def test_further_paths_are_the_best_outside_of_earlier_ones_down_to_the_minimum(
+    seed: int, rows: int, lengths: list[int], cells: int
+) -> None:
+    gaps, given_scores, query, targets = random_case(seed, rows, lengths)
+    least = 3.0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(alignment, "CELLS", cells)
+        found = residue_paths(query, targets, given_scores, np.full(len(targets), least))
+    for target, paths in zip(targets, found, strict=True):
+        scores = (query @ given_scores.table @ target.T).astype(np.float64)
+        for number, path in enumerate(paths):
+            assert path.score == score_of(path.pairs, scores, gaps) == brute_force(scores, gaps)
+            assert number == 0 or path.score >= least
+            (first, start), (last, stop) = path.pairs[[0, -1]]
+            scores[first : last + 1, start : stop + 1] = alignment.NEVER
+        assert brute_force(scores, gaps) < least or (paths and paths[-1].score < least)  # none is left
 
 
 def test_standardised_cosines_are_those_of_each_pair_alone() -> None:
@@ -145,6 +168,36 @@ def test_fitted_plda_separates_aligned_from_other_residues(examples: Path, tmp_p
     (tmp_path / "other" / FILE).write_bytes(b"not a table")
     with pytest.raises(BadInputError, match="is damaged"):
         load_residue_plda(other)
+
+
+def test_what_heads_predict_is_part_of_the_features_and_files_without_heads_are_read(examples: Path, tmp_path: Path) -> None:
+    heads = {"3di": {"hidden": 8, "kernel": 3}, "profile": {"hidden": 0, "kernel": 1}}
+    model = Model.load(Model.create("convolutional", preset="tiny", seed=0, heads=heads).save(tmp_path / "model"))
+    families = list(read_families(examples / "families.sto"))
+    fitted = fit_residue_plda(model, families, members=8, dimension=16)
+    assert fitted.heads == ("3di", "profile") and fitted.axes.shape == (sum((64, 64, 20, 20)), 16)
+    sequence = families[0].sequences()[0].residues
+    (found,) = features_of(Embedder(model), fitted.layers, [sequence], fitted.heads)
+    for what, start in (("3di", 128), ("profile", 148)):
+        (predicted,) = predict_residues([sequence], model, what)
+        assert np.allclose(np.exp(found[:, start : start + 20]), predicted.probabilities, atol=1e-5)
+
+    path = fitted.save(tmp_path / "model")
+    again = load_residue_plda(model)
+    assert again is not None and again.heads == fitted.heads
+    scores = ResidueScores(Embedder(model))
+    assert scores(sequence, [sequence[::-1], sequence]).argmax() == 1
+
+    plain = fit_residue_plda(model, families, heads=[], members=8, dimension=16)
+    plain.save(tmp_path / "model")
+    arrays, metadata = read_arrays(path, fix="")
+    described = json.loads(metadata["homology"])
+    del described["heads"]  # as earlier versions wrote it
+    write_arrays(path, arrays, {"homology": json.dumps(described)})
+    older = load_residue_plda(model)
+    assert older is not None and older.heads == () and np.array_equal(older.axes, plain.axes)
+    with pytest.raises(UsageError, match="no head 'ss3'"):
+        fit_residue_plda(model, families, heads=["ss3"])
 
 
 def test_a_model_without_log_odds_compares_by_cosines_and_a_protein_is_nearest_to_itself(examples: Path) -> None:

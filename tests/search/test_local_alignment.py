@@ -73,14 +73,17 @@ def test_domain_is_found_at_its_position(examples: Path, way: str) -> None:
     assert (columns <= others["alignment_length"]).all() and (others["query_end"] <= len(query)).all()
 
 
-def test_phmmers_hits_have_one_row_a_domain_and_best_keeps_one(examples: Path) -> None:
+@pytest.mark.parametrize(("way", "evalue"), [("residues", "residues_evalue"), ("phmmer", "align_evalue")])
+def test_hits_have_one_row_a_domain_and_best_keeps_one(examples: Path, way: str, evalue: str) -> None:
     query = next(iter(read_sequences(examples / "globins.fasta"))).residues
-    twice = query + "GPGSPGPGSPGPGSPGPGSPGPGS" + query[:-10]
-    hits = search([("q", query)], [("twice", twice), ("once", query)], align=True)
+    targets = [("twice", query + "GPGSPGPGSPGPGSPGPGSPGPGS" + query[:-10]), ("once", query)]
+    options = {"rerank": "residues"} if way == "residues" else {"align": True}
+    hits = search([("q", query)], targets, **options)
     rows = hits.filter(pl.col("target") == "twice").sort("target_start")
-    assert rows.height == 2 and rows["rank"].n_unique() == 1 and rows["align_evalue"].n_unique() == 1
-    assert rows["target_start"][1] > rows["target_end"][0]
-    best = search([("q", query)], [("twice", twice), ("once", query)], align=True, best=True)
+    assert rows.height == 2 and rows["rank"].n_unique() == 1 and rows[evalue].n_unique() == 1
+    assert rows["target_start"][1] > rows["target_end"][0] and (rows["identity"] > 0.9).all()
+    assert hits.filter(pl.col("target") == "once").height == 1
+    best = search([("q", query)], targets, best=True, **options)
     assert best.height == 1 and best["target"][0] == hits["target"][0]
 
 
