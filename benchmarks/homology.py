@@ -1,6 +1,6 @@
 """Fit the residue PLDA for `phylocli search --rerank residues` and write it to the folder of the model.
 
-    python benchmarks/homology.py MODEL FAMILIES.sto.gz [FAMILIES.sto.gz …] [--layers 2 4 6] [--heads 3di ss3] [--dimension 64]
+    python benchmarks/homology.py MODEL FAMILIES.sto.gz [...] [--layers 2 4 6] [--heads 3di ss3] [--dimension 64]
 
 MODEL is a name or folder. Features are the outputs of every second layer and the log probabilities of all heads, unless
 others are named. The default model's come from the families that it was trained on (`families/train.sto.gz` and
