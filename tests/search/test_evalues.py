@@ -247,6 +247,9 @@ def test_the_gumbel_fit_finds_the_distribution_that_scores_were_drawn_from() -> 
     assert found.rate == pytest.approx(true.rate, rel=0.02) and found.log_size == pytest.approx(true.log_size, abs=0.15)
     for chance in (0.5, 0.01, 0.001):
         assert np.mean(np.exp(found.log_p_values(scores, pairs)) <= chance) == pytest.approx(chance, rel=0.3)
+    size = np.array([4e4])
+    expected = np.exp(found.log_size) * size * np.exp(-found.rate * found.scores_at(0.01, size))
+    assert expected == pytest.approx(0.01)
     near, far = (found.log_p_values(np.array([s]), np.array([1e4]))[0] for s in (2000.0, 2000 + 1 / found.rate))
     assert near - far == pytest.approx(1) and far < -1000  # no digits are lost however far out
 
@@ -264,14 +267,16 @@ def test_identical_sequences_score_best_alone_and_in_a_batch(small_background: P
     vectors = unit(embedder.pooled(members))
     combined = CombinedEvalues(ResidueScores(embedder), known, 1000)
     for query in (0, 5, 11):
-        scores, bits, evalues = combined(members[query], vectors[query], members, vectors @ vectors[query])
-        assert evalues.argmin() == scores.argmax() == bits.argmax() == query and evalues[query] < 1e-5
+        scores, evalues, null = combined(members[query], vectors[query], members, vectors @ vectors[query])
+        assert evalues.argmin() == scores.argmax() == query and evalues[query] < 1e-5 and null is not None
+        assert null.scores_at(0.01, cells(members[query], members)).max() < scores[query]
         fresh = CombinedEvalues(ResidueScores(embedder), known, 10)
-        score, _, evalue = fresh(members[query], vectors[query], members[3:4], (vectors @ vectors[query])[3:4])
+        score, evalue, _ = fresh(members[query], vectors[query], members[3:4], (vectors @ vectors[query])[3:4])
         assert score[0] == pytest.approx(scores[3], rel=1e-3)
         assert 100 * evalue[0] == pytest.approx(evalues[3], rel=1e-2)  # of a hundred times as many rows
     none = CombinedEvalues(ResidueScores(embedder), None, 10)
-    assert np.isnan(none(members[0], vectors[0], members, vectors @ vectors[0])[1:]).all()
+    _, evalues, null = none(members[0], vectors[0], members, vectors @ vectors[0])
+    assert np.isnan(evalues).all() and null is None
     assert cells("AAA", ["AA", "A"]).tolist() == [6, 3]
 
 
