@@ -27,6 +27,7 @@ HOW_CHOSEN = {
     "view": "`--set view.name=…`",
     "encoder": "`--set encoder.name=…`",
     "pooling": "`--set encoder.pooling=…`, `phylocli embed --pooling`",
+    "decoder": "`--set decoder.name=…`",
     "critic": "`--set critic.name=…`",
     "objective": "`--set objective.name=…`",
     "tree engine": "`phylocli tree --engine`",

@@ -1,4 +1,4 @@
-"""Plugins: a new view, encoder, critic, objective, pooling, engine, probe, baseline or benchmark is one file.
+"""Plugins: a new view, encoder, decoder, critic, objective, pooling, engine, probe, baseline or benchmark is one file.
 
 A built-in plugin is a file in the package of its kind; the word that the user types is the file's name, with `-` for `_`.
 Another package adds one by an entry point in the group of the kind, whose name is the word and whose value is the module:
@@ -176,6 +176,7 @@ class Kind(Generic[P]):
 
 VIEWS = Kind("view", "views", "phylocli.views", protocols.ViewPlugin)
 ENCODERS = Kind("encoder", "encoders", "phylocli.encoders", protocols.EncoderPlugin)
+DECODERS = Kind("decoder", "decoders", "phylocli.decoders", protocols.DecoderPlugin)
 CRITICS = Kind("critic", "critics", "phylocli.critics", protocols.CriticPlugin)
 OBJECTIVES = Kind("objective", "objectives", "phylocli.objectives", protocols.ObjectivePlugin)
 POOLINGS = Kind("pooling", "encoders.poolings", "phylocli.poolings", protocols.PoolingPlugin)
@@ -187,7 +188,7 @@ BASELINES = Kind("baseline", "probe.baselines", "phylocli.baselines", protocols.
 BENCHMARKS = Kind("benchmark", "probe.benchmarks", "phylocli.benchmarks", protocols.BenchmarkPlugin)
 
 KINDS: tuple[Kind[Any], ...] = (
-    *(VIEWS, ENCODERS, POOLINGS, CRITICS, OBJECTIVES),
+    *(VIEWS, ENCODERS, POOLINGS, DECODERS, CRITICS, OBJECTIVES),
     *(TREE_ENGINES, ALIGNERS, FAMILY_ENGINES, PROBES, BASELINES, BENCHMARKS),
 )
 RECIPES = "phylocli.recipes"

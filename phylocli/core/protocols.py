@@ -146,6 +146,34 @@ class PoolingPlugin(Protocol):
         """The class."""
 
 
+class DecoderClass(Protocol):
+    """The class of a decoder, an `nn.Module` with the attributes `max_length` and `draws` (uniform random numbers that a
+    sample uses); see `phylocli.decoders.SequenceDecoder`, its usual base class.
+
+    Optional: `description` (the parameters for building it again, if it starts from a file).
+    """
+
+    def __call__(self, latent: int, *, letters: int, **parameters: Any) -> Any:
+        """Return the decoder of `latent` features into K `letters`, with random weights."""
+
+    def steps(self, z: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
+        """Return log probabilities (N, S), whose sum over S is log q(x | z), for z (N, Z), tokens (N, L) and mask (N, L)."""
+
+    def log_likelihood(self, z: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
+        """Return the sum of the steps, (N,)."""
+
+    def sample(self, z: Tensor, uniform: Tensor, temperature: float = 1.0) -> list[Any]:
+        """Return a sequence of tokens for each row of z, a function of its random numbers, a row of (N, `draws`)."""
+
+
+class DecoderPlugin(Protocol):
+    """A decoder: latent vectors → a distribution over sequences."""
+
+    @property
+    def Decoder(self) -> DecoderClass:
+        """The class."""
+
+
 class TreeEnginePlugin(Protocol):
     """A tree engine."""
 

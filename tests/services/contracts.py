@@ -20,6 +20,7 @@ from phylocli.core.alphabet import AMINO_ACIDS, degap, encode_states, encode_tok
 from phylocli.core.errors import MissingDependencyError, PhylocliError
 from phylocli.core.plugins import Kind
 from phylocli.critics import build_critic
+from phylocli.decoders import build_decoder, uniform_numbers
 from phylocli.encoders import pad_batch
 from phylocli.families.pool import Pool
 from phylocli.families.searching import Settings as FamilySettings
@@ -111,6 +112,27 @@ def check_pooling(plugin: Any, name: str) -> None:
         alone = pooling(residues[1:, :3], mask[1:, :3])
     assert torch.allclose(pooled[1], alone[0], atol=1e-6), "a pooled vector must not depend on padding"
     assert torch.isfinite(pooling(residues, torch.zeros_like(mask))).all()
+
+
+def check_decoder(plugin: Any, name: str) -> None:
+    torch.manual_seed(0)
+    decoder = build_decoder(name, 6, {"max_length": 30}).eval()
+    z = torch.randn(2, 6)
+    tokens, mask = pad_batch([encode_tokens(text) for text in ("MKVLAXGIVGLC", "MRVLSAG")])
+    with torch.no_grad():
+        steps = decoder.steps(z, tokens, mask)
+        assert steps.ndim == 2 and len(steps) == 2 and (steps <= 1e-5).all(), "steps are log probabilities"
+        total = decoder.log_likelihood(z, tokens, mask)
+        assert torch.allclose(total, steps.sum(1), atol=1e-4)
+        alone = decoder.log_likelihood(z[1:], tokens[1:, :7], mask[1:, :7])
+    assert torch.allclose(alone, total[1:], atol=1e-3), "a likelihood must not depend on padding"
+    uniform = uniform_numbers(2, decoder.draws, seed=0)
+    made, again = (decoder.sample(z, uniform) for _ in range(2))
+    assert [x.tolist() for x in made] == [x.tolist() for x in again]
+    assert all(x.dtype == np.uint8 and 1 <= len(x) <= decoder.max_length for x in made)
+    z.requires_grad_()
+    decoder.log_likelihood(z, tokens, mask).sum().backward()
+    assert z.grad is not None and torch.isfinite(z.grad).all()
 
 
 def check_critic(plugin: Any, name: str) -> None:
@@ -237,6 +259,7 @@ CHECKS = {
     "view": check_view,
     "encoder": check_encoder,
     "pooling": check_pooling,
+    "decoder": check_decoder,
     "critic": check_critic,
     "objective": check_objective,
     "tree engine": check_tree_engine,

@@ -1,0 +1,1 @@
+"""Base of the decoders: the steps of a likelihood, lengths, sampling, continuous inputs."""
