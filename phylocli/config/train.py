@@ -24,6 +24,7 @@ Positive = Annotated[float, Field(gt=0, lt=math.inf)]
 BelowOne = Annotated[float, Field(ge=0, lt=1)]
 Finite = Annotated[float, Field(gt=-math.inf, lt=math.inf)]
 
+LatentPart = Literal["all", "y", "w"]
 ValidationMetric = Literal["val_loss", "val_bound", "val_accuracy", "val_retrieval", "val_rank"]
 VALIDATION_METRICS: tuple[ValidationMetric, ...] = typing.get_args(ValidationMetric)
 
@@ -108,6 +109,21 @@ class ObjectiveConfig(Plugin):
     @classmethod
     def _renamed(cls, values: Any) -> Any:
         return _today(values, "objective", "kin_mass", "homolog_weight")
+
+
+class DecoderConfig(Plugin):
+    """The decoder of the objective `hybrid`, and the parts y and w of its latent vectors; other keys are its parameters."""
+
+    name: str = ""
+    """Name of the decoder; empty: none."""
+    y: Annotated[Fraction, Field(gt=0)] = 0.5
+    """Fraction of the latent features that are y; the rest is w."""
+    contrast: LatentPart = "y"
+    """The part that goes into the projection head and is contrasted."""
+    reads: LatentPart = "all"
+    """The part from which sequences are decoded."""
+    target: Literal["own", "partner"] = "own"
+    """What is decoded from the first view's latent vector: this view, or its partner."""
 
 
 class OptimiserConfig(Config):
@@ -297,6 +313,8 @@ class TrainConfig(Config):
     """How two vectors are scored."""
     objective: ObjectiveConfig = ObjectiveConfig()
     """What is minimised."""
+    decoder: DecoderConfig = DecoderConfig()
+    """What turns latent vectors into sequences."""
     optimiser: OptimiserConfig = OptimiserConfig()
     """AdamW and its learning rate."""
     batch: BatchConfig = BatchConfig()
@@ -443,7 +461,7 @@ def layers_of_training(layers: Iterable[Layer]) -> list[Layer]:
     return found
 
 
-_PLUGIN_TABLES = ("view", "encoder", "critic", "objective")
+_PLUGIN_TABLES = ("view", "encoder", "critic", "objective", "decoder")
 
 
 def _without_replaced(table: str, old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
@@ -454,5 +472,5 @@ def _without_replaced(table: str, old: dict[str, Any], new: dict[str, Any]) -> d
         return {**old, **({"parameters": {}} if replaced else {}), **({"pooling_parameters": {}} if repooled else {})}
     if not replaced:
         return old
-    parts = str(new["name"]).split("+") if table == "view" else []
-    return {key: value for key, value in old.items() if key in parts}
+    kept = {"view": str(new["name"]).split("+"), "decoder": list(DecoderConfig.model_fields)}.get(table, [])
+    return {key: value for key, value in old.items() if key in kept}

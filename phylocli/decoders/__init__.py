@@ -16,6 +16,7 @@ from typing import Any, cast
 
 from phylocli.core.alphabet import AMINO_ACIDS, NUCLEOTIDES
 from phylocli.core.plugins import DECODERS
+from phylocli.decoders.base.gaussian import GaussianDecoder
 from phylocli.decoders.base.sampling import uniform_numbers
 from phylocli.decoders.base.sequence_decoder import SequenceDecoder
 
@@ -36,4 +37,4 @@ def build_decoder(
     return cast(SequenceDecoder, decoder)
 
 
-__all__ = ["SequenceDecoder", "build_decoder", "uniform_numbers"]
+__all__ = ["GaussianDecoder", "SequenceDecoder", "build_decoder", "uniform_numbers"]

@@ -3,10 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
 from phylocli.core.alphabet import check_alphabet
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    """The decoder of a model, and how its latent vectors z = [y, w] are divided.
+
+    Attributes:
+        name: of the decoder.
+        parameters: all parameters of the decoder.
+        y: fraction of the features of z that are y, the first ones; the rest is w.
+        reads: the part of z that the decoder reads: `all`, `y` or `w`.
+    """
+
+    name: str
+    parameters: Mapping[str, Any]
+    y: float = 0.5
+    reads: str = "all"
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        """Return the configuration in config.json.
+
+        Raises:
+            KeyError, TypeError, ValueError: it does not describe a decoder.
+        """
+        return cls(str(content["name"]), dict(content["parameters"]), float(content["y"]), str(content["reads"]))
 
 
 @dataclass(frozen=True)
@@ -23,6 +49,7 @@ class ModelConfig:
         whitened: power of the fitted whitening; 0: none.
         whitened_to: output features of the whitening; 0: unchanged.
         heads: parameters of the network of each head on residue vectors, by its name; see `phylocli.models.heads`.
+        decoder: the decoder of its pooled vectors; None if it has none.
     """
 
     encoder: str
@@ -34,6 +61,7 @@ class ModelConfig:
     whitened: float = 0.0
     whitened_to: int = 0
     heads: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    decoder: DecoderConfig | None = None
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Self:
@@ -50,16 +78,19 @@ class ModelConfig:
         fitted = {key: number(content[key]) for key, number in numbers.items() if content.get(key)}
         heads = {str(name): {key: int(n) for key, n in found.items()} for name, found in content.get("heads", {}).items()}
         alphabet = check_alphabet(content.get("alphabet", "protein"))
-        return cls(**{key: content[key] for key in kinds}, alphabet=alphabet, heads=heads, **fitted)
+        decoder = DecoderConfig.from_json(content["decoder"]) if "decoder" in content else None
+        return cls(**{key: content[key] for key in kinds}, alphabet=alphabet, heads=heads, decoder=decoder, **fitted)
 
     def to_json(self) -> dict[str, Any]:
-        """Return it in the form of config.json, without default values (protein alphabet, no fitted maps, no heads)."""
+        """Return it in the form of config.json, without default values (protein alphabet, no fitted maps, no heads, no
+        decoder)."""
         optional = {
             "alphabet": self.alphabet if self.alphabet != "protein" else None,
             "kernel": self.kernel,
             "whitened": self.whitened,
             "whitened_to": self.whitened_to,
             "heads": {name: dict(parameters) for name, parameters in self.heads.items()},
+            "decoder": asdict(self.decoder) if self.decoder else None,
         }
         return {
             "encoder": self.encoder,

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from phylocli.core.alphabet import ALPHABETS, check_alphabet
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.core.plugins import ENCODERS
+from phylocli.decoders import SequenceDecoder, build_decoder
 from phylocli.encoders.poolings import build_pooling
 from phylocli.formats.streams import PathLike, atomic_directory, file_sha256, note_input
 from phylocli.models import catalogue
-from phylocli.models.config import ModelConfig
+from phylocli.models.config import DecoderConfig, ModelConfig
 from phylocli.models.device import choose_device
 from phylocli.models.heads import HeadNetwork, find_head
 from phylocli.models.kernel_features import KernelMean
@@ -49,6 +50,7 @@ class Model(nn.Module):
         kernel: kernel features of the residues, concatenated to the pooled ones; None if the model has none.
         whitening: the affine map after both; None if the model has none.
         heads: networks that predict states of residues from their vectors, by name; see `phylocli.models.heads`.
+        decoder: a distribution over sequences given latent vectors, see `phylocli.decoders`; None if the model has none.
         folder: the folder that it was loaded from; None if it was created.
 
     Examples:
@@ -78,8 +80,15 @@ class Model(nn.Module):
                 for name, parameters in config.heads.items()
             }
         )
+        self.decoder: SequenceDecoder | None = None
         # An encoder that starts from a checkpoint, which may be deleted later, describes how to build it without.
         self.config = replace(config, parameters=getattr(self.encoder, "description", config.parameters))
+        if config.decoder is not None:
+            width = len(range(self.blocks[0])[self.part(config.decoder.reads)])
+            parameters = config.decoder.parameters
+            self.decoder = build_decoder(config.decoder.name, width, parameters, alphabet=config.alphabet)
+            described = replace(config.decoder, parameters=getattr(self.decoder, "description", parameters))
+            self.config = replace(self.config, decoder=described)
 
     @classmethod
     def create(
@@ -93,6 +102,7 @@ class Model(nn.Module):
         seed: int = 0,
         alphabet: str = "protein",
         heads: Mapping[str, Mapping[str, int]] | None = None,
+        decoder: DecoderConfig | None = None,
     ) -> Self:
         """Return a model with random weights; the same arguments give the same weights.
 
@@ -105,9 +115,10 @@ class Model(nn.Module):
             seed: of the initial weights. torch's global random state is not changed.
             alphabet: alphabet of its tokens, `protein` or `dna`.
             heads: parameters of the network of each head (`hidden`, `kernel`), by its name.
+            decoder: the decoder of its latent vectors.
 
         Raises:
-            UsageError: no such encoder, preset, pooling, parameter, alphabet or head.
+            UsageError: no such encoder, preset, pooling, parameter, alphabet, head or decoder.
         """
         presets = ENCODERS.load(encoder).Encoder.PRESETS
         if preset not in presets:
@@ -119,6 +130,7 @@ class Model(nn.Module):
             pooling_parameters=dict(pooling_parameters or {}),
             alphabet=check_alphabet(alphabet),
             heads={name: dict(values) for name, values in (heads or {}).items()},
+            decoder=decoder,
         )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -206,6 +218,71 @@ class Model(nn.Module):
         logits: Tensor = self.heads[head](residues, mask)
         return logits
 
+    def require_decoder(self) -> SequenceDecoder:
+        """Return the decoder, or raise a UsageError if the model has none."""
+        if self.decoder is None:
+            raise UsageError(
+                f"the model{f' {self.folder}' if self.folder else ''} has no decoder",
+                why="it was trained by contrast alone: its vectors cannot be turned into sequences",
+                fix="train one with --recipe hybrid, and name its model folder",
+            )
+        return self.decoder
+
+    def part(self, name: str) -> slice:
+        """Return the features of z = [y, w] that are `all`, `y` or `w`.
+
+        Raises:
+            UsageError: no such part, a model that does not divide z, or a part without features.
+        """
+        decoder, features = self.config.decoder, self.blocks[0]
+        if name == "all":
+            return slice(0, features)
+        if decoder is None or name not in ("y", "w"):
+            raise UsageError(
+                f"the model has no latent part {name!r}", fix="use all, or a model trained with a decoder: y, w"
+            )
+        border = round(decoder.y * features)
+        found = slice(0, border) if name == "y" else slice(border, features)
+        if not range(features)[found]:
+            raise UsageError(
+                f"the latent part {name} has no features",
+                why=f"y has {border} of {features} features",
+                fix="use all, or train with another decoder.y",
+            )
+        return found
+
+    def latents(self, residues: Tensor, mask: Tensor) -> Tensor:
+        """Return the latent vectors z, (N, Z): the residues (N, L, R) of the last layer pooled, without fitted maps."""
+        pooled: Tensor = self.pooling(residues, mask)
+        return pooled
+
+    def log_likelihood(self, z: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
+        """Return log q(x | z) in nats, (N,), for latent vectors (N, Z), tokens (N, L) and mask (N, L).
+
+        Raises:
+            UsageError: the model has no decoder, or a sequence is longer than its maximum.
+        """
+        decoder = self.require_decoder()
+        return decoder.log_likelihood(self._read(z), tokens, mask)
+
+    def decode(self, z: Tensor, uniform: Tensor, temperature: float = 1.0) -> list[Any]:
+        """Return a sequence of tokens for each latent vector, see `SequenceDecoder.sample`.
+
+        Args:
+            z: (N, Z).
+            uniform: (N, `decoder.draws`).
+            temperature: 0 takes the most probable outcome of each step.
+
+        Raises:
+            UsageError: the model has no decoder.
+        """
+        decoder = self.require_decoder()
+        return decoder.sample(self._read(z), uniform, temperature)
+
+    def _read(self, z: Tensor) -> Tensor:
+        assert self.config.decoder is not None
+        return z[:, self.part(self.config.decoder.reads)]
+
     def pool(self, residues: Tensor, mask: Tensor, layer: int | None = None) -> Tensor:
         """Return one vector per sequence, (N, D), from residues (N, L, R) of a layer and their mask (N, L); None: the
         last."""
@@ -260,7 +337,8 @@ class Model(nn.Module):
             coefficient: weight of the other model in the result, 0 … 1; 1 copies it.
 
         Returns:
-            Whether the weights of the pooling were moved too. Those of heads that both models have alike always are.
+            Whether the weights of the pooling were moved too. Those of heads and decoders that both models have alike
+            always are.
 
         Raises:
             UsageError: the encoders differ in kind, size or alphabet.
@@ -295,6 +373,9 @@ class Model(nn.Module):
                 state, theirs = self.heads[name].state_dict(), other.heads[name].state_dict()
                 moved = {key: value.lerp(theirs[key].to(value), coefficient) for key, value in state.items()}
                 self.heads[name].load_state_dict(moved)
+        if self.decoder is not None and other.decoder is not None and ours.decoder == theirs_config.decoder:
+            now, theirs = self.decoder.state_dict(), other.decoder.state_dict()
+            self.decoder.load_state_dict({key: value.lerp(theirs[key].to(value), coefficient) for key, value in now.items()})
         return alike
 
     def forward(self, tokens: Tensor, mask: Tensor, layer: int | None = None) -> Tensor:

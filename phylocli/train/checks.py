@@ -7,7 +7,7 @@ import logging
 from phylocli import views
 from phylocli.config.train import TrainConfig
 from phylocli.core.errors import UsageError, unknown_name
-from phylocli.core.plugins import CRITICS, ENCODERS, OBJECTIVES, POOLINGS
+from phylocli.core.plugins import CRITICS, DECODERS, ENCODERS, OBJECTIVES, POOLINGS
 from phylocli.models.heads import find_head
 from phylocli.train.report import trackers
 
@@ -24,6 +24,9 @@ def check_config(config: TrainConfig) -> None:
     critic, objective, encoder = config.critic, config.objective, config.encoder
     CRITICS.check_parameters(critic.name, CRITICS.load(critic.name).Critic, critic.parameters)
     OBJECTIVES.check_parameters(objective.name, OBJECTIVES.load(objective.name).Objective, objective.parameters)
+    if config.decoder.name:
+        decoder = config.decoder
+        DECODERS.check_parameters(decoder.name, DECODERS.load(decoder.name).Decoder, decoder.parameters)
     made = ENCODERS.load(encoder.name).Encoder
     if encoder.preset not in made.PRESETS:
         raise unknown_name(f"the encoder {encoder.name!r} has no preset", encoder.preset, made.PRESETS)

@@ -120,6 +120,14 @@ def model_card(config: TrainConfig, corpus: Corpus, model: Model, rows: list[Row
         ]
         labels = Path(config.residues.labels).name
         heads = f"- Heads on residues, trained on `{labels}` (figures of held-out sequences): {', '.join(parts)}.\n"
+    decoder = ""
+    if model.config.decoder is not None:
+        last = next((row for row in reversed(checked) if "val_decoded" in row), None)
+        gain = (
+            "" if last is None else f"; held-out views: {last['val_decoded']:.0f} of {last['val_decoded_ceiling']:.0f} nats"
+        )
+        latent = model.blocks[0]
+        decoder = f"- Decoder: {model.config.decoder.name}, of {latent} latent features{gain}.\n"
     sizes = np.array([f.size for f in corpus.families])
     inputs = ", ".join(f"`{Path(source).name}`" for source in config.inputs)
     return f"""# A phylocli model
@@ -129,7 +137,7 @@ def model_card(config: TrainConfig, corpus: Corpus, model: Model, rows: list[Row
 - Data: {len(sizes)} families, {int(sizes.sum()):,} sequences ({int(sizes.min())} to {int(sizes.max())} each), from
 {inputs}.
 - {figures}
-{heads}- Made by phylocli {versions()["phylocli"]}. Fingerprint: `{model.fingerprint}`
+{heads}{decoder}- Made by phylocli {versions()["phylocli"]}. Fingerprint: `{model.fingerprint}`
 
 Every setting is in config.toml of the run, the checksums of the inputs are in its provenance.json. The model was trained on
 these families only; its accuracy on other proteins is untested.

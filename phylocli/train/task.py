@@ -16,11 +16,17 @@ from torch import Tensor, nn
 
 from phylocli import models
 from phylocli.config.train import TrainConfig
+from phylocli.core.alphabet import FIRST_RESIDUE
 from phylocli.core.errors import UsageError
+from phylocli.core.plugins import DECODERS
 from phylocli.critics import build_critic
+from phylocli.decoders import LETTERS
+from phylocli.encoders import pad_batch
+from phylocli.models.config import DecoderConfig
 from phylocli.models.heads import find_head
 from phylocli.models.model import Model
 from phylocli.objectives import Batch, build_objective, requirements_of
+from phylocli.objectives.base.batch import Decoded
 from phylocli.objectives.base.memory_bank import MemoryBank
 from phylocli.train.data.residue_labels import LabelledBatch
 from phylocli.train.data.types import PairBatch
@@ -52,7 +58,7 @@ class ContrastiveTask(Trainable):
 
     def __init__(self, config: TrainConfig, execution: Execution | None = None) -> None:
         super().__init__()
-        encoder, batch, head = config.encoder, config.batch, config.head
+        encoder, batch, head, decoder = config.encoder, config.batch, config.head, config.decoder
         self.model = Model.create(
             encoder.name,
             preset=encoder.preset,
@@ -62,7 +68,10 @@ class ContrastiveTask(Trainable):
             seed=config.seed,
             alphabet=config.alphabet,
             heads=dict.fromkeys(config.residues.heads, config.residues.network),
+            decoder=DecoderConfig(decoder.name, decoder.parameters, decoder.y, decoder.reads) if decoder.name else None,
         )
+        self.contrasted = self.model.part(decoder.contrast) if decoder.name else slice(None)
+        self.target = decoder.target
         self.head_weights = config.residues.heads
         if encoder.start:
             pooled = self.model.blend(models.load(encoder.start), 1.0)
@@ -75,23 +84,33 @@ class ContrastiveTask(Trainable):
                 )
             self.model.encoder.activation_checkpointing = True
         features = self.model.dimension
-        projected = head.dimension if head.hidden > 0 else features
+        contrasted = len(range(features)[self.contrasted])
+        projected = head.dimension if head.hidden > 0 else contrasted
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.head: nn.Module = nn.Identity()
             if head.hidden > 0:
                 self.head = nn.Sequential(
-                    nn.Linear(features, head.hidden), nn.GELU(), nn.Linear(head.hidden, head.dimension)
+                    nn.Linear(contrasted, head.hidden), nn.GELU(), nn.Linear(head.hidden, head.dimension)
                 )
             if head.norm:
                 # Mean-pooled vectors of an untrained encoder all have nearly the same direction. Centring them exposes the
                 # differences between sequences, which the encoder would otherwise spend many steps on.
-                self.head = nn.Sequential(nn.BatchNorm1d(features, affine=False, momentum=0.05), self.head)
+                self.head = nn.Sequential(nn.BatchNorm1d(contrasted, affine=False, momentum=0.05), self.head)
             self.critic = build_critic(config.critic.name, projected, config.critic.parameters)
             self.objective = build_objective(
                 config.objective.name, self.critic, config.objective.parameters, dimension=projected, features=features
             )
         self.requirements = requirements_of(self.objective)
+        if self.requirements.decoder != bool(decoder.name):
+            raise UsageError(
+                f"the objective {config.objective.name!r} needs a decoder"
+                if self.requirements.decoder
+                else f"the objective {config.objective.name!r} does not train the decoder {decoder.name!r}",
+                fix=f"name a decoder: {', '.join(DECODERS.names())} (--set decoder.name=…)"
+                if self.requirements.decoder
+                else "use --set objective.name=hybrid, or no decoder",
+            )
         self.momentum_encoder: nn.ModuleDict | None = None
         if self.requirements.momentum is not None:
             copies = {"model": copy.deepcopy(self.model), "head": copy.deepcopy(self.head)}
@@ -168,18 +187,39 @@ class ContrastiveTask(Trainable):
         sequences = pairs.a + [tokens for view in together for tokens in view]
         first = self._encode(sequences, self.model, keep="both" if wanted.residues else "vectors")
         batch.residues, batch.mask = first.residues, first.mask
-        views = list(self.head(first.of_vectors()).split(len(pairs)))
+        vectors = first.of_vectors()
+        if wanted.decoder:
+            batch.decoded = self._decode(pairs, vectors[: len(pairs)])
+        views = list(self.project(vectors).split(len(pairs)))
         rest = [tokens for view in others for tokens in view]
         if rest and not together:
             if self.momentum_encoder is None:
-                views += self.head(self.embed(rest)).split(len(pairs))
+                views += self.project(self.embed(rest)).split(len(pairs))
             else:
                 with torch.no_grad():
                     keys = self.embed(rest, cast(Model, self.momentum_encoder["model"]))
-                    views += self.momentum_encoder["head"](keys).split(len(pairs))
+                    views += self.momentum_encoder["head"](keys[:, self.contrasted]).split(len(pairs))
         a, *after = views
         batch.more = after[1:]
         return a, after[0] if after else a, batch
+
+    def project(self, vectors: Tensor) -> Tensor:
+        """Return the vectors that are contrasted: the projection head's for embeddings (N, D), or for their part y."""
+        projected: Tensor = self.head(vectors[:, self.contrasted])
+        return projected
+
+    def _decode(self, pairs: PairBatch, z: Tensor) -> Decoded:
+        """Return the log likelihood of the first views, or of their partners, given latent vectors (N, Z)."""
+        tokens, mask = pad_batch(pairs.a if self.target == "own" else pairs.b, self.device)
+        precision = self.execution.precision
+        # Every process decodes the whole batch, so all must mask the same inputs.
+        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(stream(self.seed, pairs.first))
+            with torch.autocast(self.device.type, precision, enabled=precision != torch.float32):
+                log_likelihood = self.model.log_likelihood(z, tokens, mask)
+        letters = tokens - FIRST_RESIDUE
+        unknown = (letters < 0) | (letters >= LETTERS[self.model.alphabet])
+        return Decoded(log_likelihood, letters.masked_fill(unknown, -1), mask.sum(1))
 
     def further_views(self, pairs: PairBatch) -> list[list[Tokens]]:
         """Return the views that are embedded in addition to the first."""

@@ -14,6 +14,7 @@ from phylocli.objectives import Batch
 from phylocli.objectives.align_uniform import alignment, uniformity
 from phylocli.objectives.base.masking import contrast
 from phylocli.objectives.base.memory_bank import MemoryBank
+from phylocli.objectives.hybrid import Objective as Hybrid
 from phylocli.objectives.infonce import bound as infonce_bound
 from phylocli.statistics import effective_rank
 from phylocli.train.data.batch_sampler import Corpus
@@ -52,7 +53,10 @@ def flattened(objective: nn.Module, a: Tensor, b: Tensor, batch: Batch) -> tuple
             part.vectors.copy_(mean.expand_as(part.vectors))
     kept = {name: getattr(batch, name) for name in ("residues", "segments")}
     same = {name: flat(x) for name, x in kept.items() if x is not None}
-    batch = replace(batch, more=[mean.expand_as(x) for x in batch.more], **same)
+    decoded = batch.decoded
+    if decoded is not None and isinstance(objective, Hybrid):  # equal vectors decode no better than the background
+        decoded = replace(decoded, log_likelihood=objective.log_background(decoded))
+    batch = replace(batch, decoded=decoded, more=[mean.expand_as(x) for x in batch.more], **same)
     return objective, (mean.expand_as(a), mean.expand_as(b), batch)
 
 
@@ -122,7 +126,8 @@ def validate(task: ContrastiveTask, pairs: PairBatch) -> dict[str, float]:
         critic and all other pairs as negatives, at most `val_ceiling` = log N; `val_accuracy`: fraction of pairs whose
         partner scores highest among its negatives; and on the embeddings before the head: `val_retrieval`,
         `val_alignment`, `val_uniformity`, `val_rank`. With labelled sequences also loss and accuracy of each residue head,
-        such as `val_3di_loss` and `val_3di_accuracy`.
+        such as `val_3di_loss` and `val_3di_accuracy`; with a decoder `val_decoded`, the nats by which it shortens the
+        background's description of a sequence, `val_decoded_ceiling`, and the perplexity per residue.
     """
     was_training = task.training
     task.eval()
@@ -130,7 +135,7 @@ def validate(task: ContrastiveTask, pairs: PairBatch) -> dict[str, float]:
         represented = task.forward_views(pairs)
         terms = task.objective(*represented)
         embedded = task.embed(pairs.a + pairs.b)
-        a, b = task.head(embedded).split(len(pairs))
+        a, b = task.project(embedded).split(len(pairs))
         codes = task.objective_batch(pairs)
         scores = task.critic(a, b)
         every = Batch.of_pairs(len(pairs), device=scores.device).negatives()
@@ -148,6 +153,9 @@ def validate(task: ContrastiveTask, pairs: PairBatch) -> dict[str, float]:
             "val_alignment": alignment(first, second),
             "val_uniformity": uniformity(embedded, among.negatives()),
             "val_rank": effective_rank(embedded.float().cpu().numpy()),
+        }
+        values |= {
+            f"val_{name}": terms[name] for name in ("decoded", "decoded_ceiling", "decoded_perplexity") if name in terms
         }
         scores = {} if pairs.labelled is None else task.score_heads(pairs.labelled)
         return {**{name: float(value) for name, value in values.items()}, **{f"val_{name}": x for name, x in scores.items()}}

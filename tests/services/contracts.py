@@ -28,6 +28,7 @@ from phylocli.formats import Sequence
 from phylocli.formats.family import Family
 from phylocli.formats.newick import NewickTree
 from phylocli.objectives import Batch, build_objective, requirements_of
+from phylocli.objectives.base.batch import Decoded
 from phylocli.probe import Dataset
 from phylocli.probe.inputs.embedding import Embedding
 from phylocli.tree.settings import Settings as TreeSettings
@@ -161,6 +162,8 @@ def check_objective(plugin: Any, name: str) -> None:
     batch = Batch.of_families(torch.arange(n), distance=torch.rand(n))
     batch.more = [torch.randn(n, features) for _ in range(2)]
     batch.residues, batch.mask, batch.segments, batch.present = residues, mask, residues, mask
+    nats = torch.full((n,), -40.0, requires_grad=True)
+    batch.decoded = Decoded(nats, torch.randint(0, 20, (n, length)), torch.full((n,), length))
     objective(a, b, batch)
     if hasattr(objective, "after_step"):
         objective.after_step()  # what a memory bank takes in enters here

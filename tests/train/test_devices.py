@@ -222,7 +222,9 @@ def test_steps_of_esm2_stay_on_the_device(
     step_twice(*made(encoder__name="esm2", encoder__parameters=parameters), elsewhere, monkeypatch)
 
 
-@pytest.mark.parametrize("pooling", ["mean", "feature-mean", "max", "attention", "first", "generalised-mean"])
+@pytest.mark.parametrize(
+    "pooling", ["mean", "feature-mean", "segment-mean", "max", "attention", "first", "generalised-mean"]
+)
 def test_steps_of_every_pooling_stay_on_the_device(
     pooling: str, made: Callable[..., Any], elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -236,6 +238,8 @@ def test_steps_of_every_objective_stay_on_the_device(
     critic = build_critic("gaussian", 8)
     views = requirements_of(build_objective(objective, critic, dimension=8, features=8)).views
     changes = {"critic__name": "gaussian"} if objective == "barber-agakov" else {}
+    if objective == "hybrid":
+        changes |= {"decoder__name": "aligned", "view__crop__max_length": 12}  # a step for each residue
     if views == "all":
         changes["view__name"] = "phylogenetic+crop+decoy"
     step_twice(*made(objective__name=objective, **changes), elsewhere, monkeypatch)

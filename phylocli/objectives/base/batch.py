@@ -12,6 +12,23 @@ from phylocli.objectives.base.masking import negative_mask
 
 
 @dataclass
+class Decoded:
+    """Sequences, or other inputs, x and their log likelihood given latent vectors z.
+
+    Attributes:
+        log_likelihood: log q(x | z) in nats, (N,).
+        letters: of sequences, 0 … K - 1, and -1 where there is none, or an unknown one, (N, L) int64.
+        lengths: residues of each sequence, (N,).
+        log_background: log p₀(x) in nats, (N,), if it is known; needed for inputs that are not sequences.
+    """
+
+    log_likelihood: Tensor
+    letters: Tensor | None = None
+    lengths: Tensor | None = None
+    log_background: Tensor | None = None
+
+
+@dataclass
 class Batch:
     """N pairs, with the data requested by the requirements of the objective.
 
@@ -25,6 +42,7 @@ class Batch:
         mask: which residues exist, (N, L) bool; rows are filled from the left.
         segments: pooled vectors of the first view's segments, (N, T, F), before the head.
         present: which segments exist, (N, T) bool; rows are filled from the left.
+        decoded: what was decoded from the latent vectors of the first view.
     """
 
     family: Tensor
@@ -35,6 +53,7 @@ class Batch:
     mask: Tensor | None = None
     segments: Tensor | None = None
     present: Tensor | None = None
+    decoded: Decoded | None = None
 
     @classmethod
     def of_families(cls, family: Tensor, clan: Tensor | None = None, distance: Tensor | None = None, **others: Any) -> Batch:
@@ -84,3 +103,14 @@ def segments_of(batch: Batch) -> tuple[Tensor, Tensor]:
     if batch.segments is None or batch.present is None:
         raise TypeError("the batch has no segments; request them with Requirements(segments=…)")
     return batch.segments, batch.present
+
+
+def decoded_of(batch: Batch) -> Decoded:
+    """Return what was decoded.
+
+    Raises:
+        TypeError: nothing was, because the objective's requirements do not include it.
+    """
+    if batch.decoded is None:
+        raise TypeError("the batch was not decoded; request it with Requirements(decoder=True)")
+    return batch.decoded

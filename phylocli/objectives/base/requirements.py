@@ -19,6 +19,7 @@ class Requirements:
             without gradient. None: both views use the same encoder.
         residues: the residue vectors of the first view are provided.
         segments: the first view is cut into segments of this many residues, each encoded separately. 0: none.
+        decoder: the first view is decoded from its latent vector, see `Batch.decoded`; the run must have a decoder.
         negatives: the pairs of a batch are contrasted with each other, so at least two of them must be unrelated. False if
             negatives come from elsewhere (a memory bank, decoys, other positions of the sequence), or if there are none.
     """
@@ -27,6 +28,7 @@ class Requirements:
     momentum: float | None = None
     residues: bool = False
     segments: int = 0
+    decoder: bool = False
     negatives: bool = True
 
 

@@ -28,7 +28,7 @@ SMALL: dict[str, Any] = {
     "batch.max_tokens": 150,  # some three sequences at once
 }
 RECIPES = ["simclr", "clip", "siglip", "dcl", "supcon", "moco", "swav", "simcse-supervised", "declutr", "align-uniform"]
-RECIPES += ["cpc", "cpcprot", "infomax"]
+RECIPES += ["cpc", "cpcprot", "infomax", "hybrid"]
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")

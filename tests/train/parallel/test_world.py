@@ -83,6 +83,8 @@ def cases(families: Path) -> dict[str, dict[str, Any]]:
             settings["objective.queue"] = 36
         if name in ("infonce", "moco"):
             settings |= {"critic.name": "cosine", "critic.learned": True, "batch.grad_cache": True}
+        if name == "hybrid":
+            settings |= {"decoder.name": "autoregressive", "decoder.width": 16, "decoder.dropout": 0.2}
         if name in ("moco", "siglip"):
             settings["batch.activation_checkpointing"] = True
         found[name] = {"recipe": recipe, "settings": settings, "families": str(families)}
