@@ -122,12 +122,9 @@ def model_card(config: TrainConfig, corpus: Corpus, model: Model, rows: list[Row
         heads = f"- Heads on residues, trained on `{labels}` (figures of held-out sequences): {', '.join(parts)}.\n"
     decoder = ""
     if model.config.decoder is not None:
-        last = next((row for row in reversed(checked) if "val_decoded" in row), None)
-        gain = (
-            "" if last is None else f"; held-out views: {last['val_decoded']:.0f} of {last['val_decoded_ceiling']:.0f} nats"
-        )
-        latent = model.blocks[0]
-        decoder = f"- Decoder: {model.config.decoder.name}, of {latent} latent features{gain}.\n"
+        shown = [row for row in checked if "val_decoded" in row][-1:]
+        gain = "".join(f"; held-out views: {x['val_decoded']:.0f} of {x['val_decoded_ceiling']:.0f} nats" for x in shown)
+        decoder = f"- Decoder: {model.config.decoder.name}, of {model.blocks[0]} latent features{gain}.\n"
     sizes = np.array([f.size for f in corpus.families])
     inputs = ", ".join(f"`{Path(source).name}`" for source in config.inputs)
     return f"""# A phylocli model
