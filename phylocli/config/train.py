@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 Number = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0, lt=math.inf)]
 BelowOne = Annotated[float, Field(ge=0, lt=1)]
+Weight = Annotated[float, Field(ge=0, lt=math.inf)]
 Finite = Annotated[float, Field(gt=-math.inf, lt=math.inf)]
 
 LatentPart = Literal["all", "y", "w"]
@@ -185,7 +186,7 @@ class ResiduesConfig(Config):
 
     labels: Annotated[str, Cli(file=True)] = ""
     """A table of sequences with residue labels (id, sequence, three_di, dssp, profile); without it there are no heads."""
-    weights: dict[str, Annotated[float, Field(ge=0, lt=math.inf)]] = Field(default_factory=dict)
+    weights: dict[str, Weight] = Field(default_factory=dict)
     """Weight of each head's loss beside the objective: 3di, ss3, ss8, profile; 0: no such head."""
     sequences: Count = 48
     """Labelled sequences per step."""
@@ -205,6 +206,44 @@ class ResiduesConfig(Config):
     def network(self) -> dict[str, int]:
         """Parameters of the network of each head."""
         return {"hidden": self.hidden, "kernel": self.kernel}
+
+
+class DistillationConfig(Config):
+    """Teachers: the encoder learns to agree with the vectors of other models, beside the objective."""
+
+    weights: dict[str, Weight] = Field(default_factory=dict)
+    """Weight of each loss beside the objective: crd, embedding-regression, similarity-distillation; 0: not used. Without any
+    weight here, and without residues and heads: crd = 1."""
+    parameters: dict[str, dict[str, bool | int | float | str]] = Field(default_factory=dict)
+    """Of these losses, by their names."""
+    contrast: Weight = 1.0
+    """Weight of the objective's loss; 0: distillation alone."""
+    dimension: Count = 128
+    """Features to which vectors of student and teacher are mapped for losses that use a critic, such as crd."""
+    temperature: Positive = 0.07
+    """Of the cosine critic of these losses."""
+    target: Literal["crop", "whole"] = "crop"
+    """What a crop is compared with: the teacher's vector of the same part, read in the context of the whole sequence; or of
+    the whole sequence, which is also used where the teacher has no other."""
+    block: Count = 32
+    """Residues per vector that is kept on disk; a crop's is the mean of its blocks, weighted by their residues in it."""
+    residues: Weight = 0.0
+    """Weight of the regression of the teacher's residue vectors; 0: not used."""
+    heads: dict[str, Weight] = Field(default_factory=dict)
+    """Weight of the divergence from the probabilities of the teacher's heads: 3di, ss3, ss8, profile; 0: not used."""
+    sequences: Count = 48
+    """Sequences per step whose residues are compared, if they are."""
+
+    @property
+    def losses(self) -> dict[str, float]:
+        """The weights of the losses on vectors, by name."""
+        found = {name: weight for name, weight in sorted(self.weights.items()) if weight > 0}
+        return found if self.weights or self.residues or self.head_weights else {"crd": 1.0}
+
+    @property
+    def head_weights(self) -> dict[str, float]:
+        """The weights of the heads that are distilled, by name."""
+        return {name: weight for name, weight in sorted(self.heads.items()) if weight > 0}
 
 
 class KernelConfig(Config):
@@ -292,6 +331,9 @@ class TrainConfig(Config):
     seed: Seed = 0
     steps: Annotated[int, Field(ge=1), Cli(metavar="N")] = 600
     """Optimiser steps."""
+    teachers: Annotated[tuple[str, ...], Cli("--teacher", metavar="MODEL|TABLE", multiple=True, file=True)] = ()
+    """A teacher to distil: a model by name or folder, or a table of embeddings of the training sequences (ids as in the
+    input); may be repeated."""
     device: Annotated[Device, Cli(decisive=False)] = "auto"
     precision: Annotated[Literal["auto", "fp32", "bf16"], Cli(shown=False)] = "auto"
     """Precision of the encoder's products; bf16: autocast, weights stay float32; auto: bf16 if the device multiplies it
@@ -321,6 +363,8 @@ class TrainConfig(Config):
     """The pairs of a step."""
     residues: ResiduesConfig = ResiduesConfig()
     """Heads on residue vectors."""
+    distillation: DistillationConfig = DistillationConfig()
+    """What is learned from teachers."""
     kernel: KernelConfig = KernelConfig()
     """Kernel features, fitted after training."""
     whitening: WhiteningConfig = WhiteningConfig()
@@ -342,6 +386,12 @@ class TrainConfig(Config):
         if not options:
             return config
         return cls.layered([*config.layers, Layer("", dict(options))])
+
+    @property
+    def heads(self) -> dict[str, dict[str, int]]:
+        """Parameters of the network of each residue head, by name: those with labels, and those of teachers."""
+        distilled = self.distillation.head_weights if self.teachers else {}
+        return dict.fromkeys(sorted({**self.residues.heads, **distilled}), self.residues.network)
 
     @property
     def layers(self) -> tuple[Layer, ...]:

@@ -118,7 +118,11 @@ class ObjectiveClass(Protocol):
 
 
 class ObjectivePlugin(Protocol):
-    """A training objective."""
+    """A training objective.
+
+    Optional: `MAPS`, which vectors are mapped linearly before it compares a student's with a teacher's (distillation):
+        `both` (to `distillation.dimension` features; the default), the `student`'s (to the teacher's features) or `none`.
+    """
 
     @property
     def Objective(self) -> ObjectiveClass:

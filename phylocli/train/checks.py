@@ -36,6 +36,13 @@ def check_config(config: TrainConfig) -> None:
     views.build(config.view.name, config.view.parameters, config.alphabet)
     for head in config.residues.weights:
         find_head(head)
+    distilled = config.distillation
+    for head in distilled.heads:
+        find_head(head)
+    for loss in distilled.weights.keys() | distilled.parameters.keys():
+        OBJECTIVES.load(loss)
+    if (distilled.weights or distilled.residues or distilled.heads) and not config.teachers:
+        logger.warning("there is no distillation: no teacher is named. To distil, use --teacher MODEL or --teacher TABLE")
     if config.residues.weights and not config.residues.labels:
         logger.warning(
             "the heads on residues are left out: residues.labels names no table. "

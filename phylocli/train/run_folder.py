@@ -125,6 +125,12 @@ def model_card(config: TrainConfig, corpus: Corpus, model: Model, rows: list[Row
         shown = [row for row in checked if "val_decoded" in row][-1:]
         gain = "".join(f"; held-out views: {x['val_decoded']:.0f} of {x['val_decoded_ceiling']:.0f} nats" for x in shown)
         decoder = f"- Decoder: {model.config.decoder.name}, of {model.blocks[0]} latent features{gain}.\n"
+    teachers = ""
+    if config.teachers:
+        learned = [*config.distillation.losses, *(["residues"] if config.distillation.residues else [])]
+        learned += config.distillation.head_weights
+        names = ", ".join(f"`{Path(teacher).name}`" for teacher in config.teachers)
+        teachers = f"- Distilled from {names} ({', '.join(learned)}).\n"
     sizes = np.array([f.size for f in corpus.families])
     inputs = ", ".join(f"`{Path(source).name}`" for source in config.inputs)
     return f"""# A phylocli model
@@ -134,7 +140,7 @@ def model_card(config: TrainConfig, corpus: Corpus, model: Model, rows: list[Row
 - Data: {len(sizes)} families, {int(sizes.sum()):,} sequences ({int(sizes.min())} to {int(sizes.max())} each), from
 {inputs}.
 - {figures}
-{heads}{decoder}- Made by phylocli {versions()["phylocli"]}. Fingerprint: `{model.fingerprint}`
+{heads}{decoder}{teachers}- Made by phylocli {versions()["phylocli"]}. Fingerprint: `{model.fingerprint}`
 
 Every setting is in config.toml of the run, the checksums of the inputs are in its provenance.json. The model was trained on
 these families only; its accuracy on other proteins is untested.

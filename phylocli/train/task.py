@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import cast
 
@@ -29,7 +29,9 @@ from phylocli.objectives import Batch, build_objective, requirements_of
 from phylocli.objectives.base.batch import Decoded
 from phylocli.objectives.base.memory_bank import MemoryBank
 from phylocli.train.data.residue_labels import LabelledBatch
+from phylocli.train.data.teachers import Teacher, TeacherBatch, open_teachers
 from phylocli.train.data.types import PairBatch
+from phylocli.train.distillation import Distillation
 from phylocli.train.parallel.execution import Execution
 from phylocli.train.parallel.grad_cache import Encoded, Keep, encode
 from phylocli.train.parallel.strategy import Trainable
@@ -48,15 +50,19 @@ class ContrastiveTask(Trainable):
     Args:
         config: configuration of the run; `config.seed` seeds the initial weights.
         execution: execution settings; None uses those of `config.batch`, a single process and float32.
+        teachers: the teachers of the run; None opens those of the configuration.
 
     Attributes:
         requirements: the inputs that the objective requires.
         head_weights: weight of the loss of each residue head, by name.
+        distillation: the losses of distillation; None without teachers.
         momentum_encoder: exponential moving averages of model and head; None if the objective needs none.
         execution: execution settings.
     """
 
-    def __init__(self, config: TrainConfig, execution: Execution | None = None) -> None:
+    def __init__(
+        self, config: TrainConfig, execution: Execution | None = None, teachers: Sequence[Teacher] | None = None
+    ) -> None:
         super().__init__()
         encoder, batch, head, decoder = config.encoder, config.batch, config.head, config.decoder
         self.model = Model.create(
@@ -67,7 +73,7 @@ class ContrastiveTask(Trainable):
             pooling_parameters=encoder.pooling_parameters,
             seed=config.seed,
             alphabet=config.alphabet,
-            heads=dict.fromkeys(config.residues.heads, config.residues.network),
+            heads=config.heads,
             decoder=DecoderConfig(decoder.name, decoder.parameters, decoder.y, decoder.reads) if decoder.name else None,
         )
         self.contrasted = self.model.part(decoder.contrast) if decoder.name else slice(None)
@@ -83,6 +89,7 @@ class ContrastiveTask(Trainable):
                     fix="save memory with --set batch.grad_cache=true, which works with every encoder",
                 )
             self.model.encoder.activation_checkpointing = True
+        teachers = open_teachers(config) if teachers is None else teachers
         features = self.model.dimension
         contrasted = len(range(features)[self.contrasted])
         projected = head.dimension if head.hidden > 0 else contrasted
@@ -101,6 +108,8 @@ class ContrastiveTask(Trainable):
             self.objective = build_objective(
                 config.objective.name, self.critic, config.objective.parameters, dimension=projected, features=features
             )
+            self.distillation = Distillation(config.distillation, teachers, self.model) if teachers else None
+        self.contrast_weight = config.distillation.contrast if teachers else 1.0
         self.requirements = requirements_of(self.objective)
         if self.requirements.decoder != bool(decoder.name):
             raise UsageError(
@@ -110,6 +119,11 @@ class ContrastiveTask(Trainable):
                 fix=f"name a decoder: {', '.join(DECODERS.names())} (--set decoder.name=…)"
                 if self.requirements.decoder
                 else "use --set objective.name=hybrid, or no decoder",
+            )
+        if teachers and self.requirements.views == "none":
+            raise UsageError(
+                f"the objective {config.objective.name!r} embeds no sequences as a whole, so a teacher has nothing to teach",
+                fix="use another objective, such as nt-xent",
             )
         self.momentum_encoder: nn.ModuleDict | None = None
         if self.requirements.momentum is not None:
@@ -131,20 +145,33 @@ class ContrastiveTask(Trainable):
     def forward(self, pairs: PairBatch) -> dict[str, Tensor]:
         """Return the objective's named terms, including `loss`, for N pairs.
 
-        With labelled sequences, `loss` is the weighted sum of the objective's loss, `contrastive_loss`, and the losses of
-        the residue heads in nats, such as `3di_loss`.
+        With labelled sequences or teachers, `loss` is the weighted sum of the objective's loss, `contrastive_loss`, of the
+        losses of the residue heads in nats, such as `3di_loss`, and of those of distillation, such as `crd_loss`.
         """
-        a, b, batch = self.forward_views(pairs)
+        encoded, a, b, batch = self._encoded_views(pairs)
         # Every process computes the whole loss, so all must use the same random numbers: seed by run and batch.
         with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(stream(self.seed, pairs.first))
             terms: dict[str, Tensor] = self.objective(a, b, batch)
-        if pairs.labelled is None:
+        if pairs.labelled is None and pairs.taught is None:
             return terms
-        heads = {name: find_head(name).loss(*known) for name, known in self.predict_residues(pairs.labelled).items()}
-        total = terms["loss"] + sum(self.head_weights[name] * loss for name, loss in heads.items())
-        own = {"contrastive_loss": terms["loss"].detach()}
-        return {**terms, **own, **{f"{name}_loss": loss.detach() for name, loss in heads.items()}, "loss": total}
+        total, more = self.contrast_weight * terms["loss"], {"contrastive_loss": terms["loss"].detach()}
+        if pairs.labelled is not None:
+            heads = {name: find_head(name).loss(*known) for name, known in self.predict_residues(pairs.labelled).items()}
+            total = total + sum(self.head_weights[name] * loss for name, loss in heads.items())
+            more |= {f"{name}_loss": loss.detach() for name, loss in heads.items()}
+        if self.distillation is not None and pairs.taught is not None:
+            distilled, parts = self._distil(encoded, pairs.taught, batch)
+            total, more = total + distilled, {**more, **parts}
+        return {**terms, **more, "loss": total}
+
+    def _distil(self, encoded: Encoded, taught: TeacherBatch, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss of distillation, and its terms, of the views that were encoded together."""
+        assert self.distillation is not None
+        vectors = encoded.of_vectors()[: 2 * len(batch)]
+        of_residues = encoded.of_residues() if self.distillation.compares_residues else (None, None)
+        codes = batch.twice() if len(vectors) == 2 * len(batch) else batch
+        return self.distillation(vectors, *of_residues, taught, codes, self.model)
 
     def predict_residues(self, labelled: LabelledBatch) -> dict[str, tuple[Tensor, Tensor]]:
         """Return logits, (T, K), and targets, (T,) or (T, K), of each residue head for all T residues of the sequences."""
@@ -163,6 +190,14 @@ class ContrastiveTask(Trainable):
         return found
 
     @torch.no_grad()
+    def score_distillation(self, pairs: PairBatch) -> dict[str, float]:
+        """Return the terms of distillation, such as `crd_loss`; nothing without teachers."""
+        if self.distillation is None or pairs.taught is None:
+            return {}
+        encoded, _, _, batch = self._encoded_views(pairs)
+        return {name: float(value) for name, value in self._distil(encoded, pairs.taught, batch)[1].items()}
+
+    @torch.no_grad()
     def score_heads(self, labelled: LabelledBatch) -> dict[str, float]:
         """Return loss in nats and accuracy of each residue head, under names such as `3di_loss` and `3di_accuracy`."""
         scores: dict[str, float] = {}
@@ -176,17 +211,23 @@ class ContrastiveTask(Trainable):
 
     def forward_views(self, pairs: PairBatch) -> tuple[Tensor, Tensor, Batch]:
         """Return the inputs of the objective: vectors a and b, (N, D), and a batch with the other data it requires."""
+        return self._encoded_views(pairs)[1:]
+
+    def _encoded_views(self, pairs: PairBatch) -> tuple[Encoded, Tensor, Tensor, Batch]:
+        """Return the embeddings of the views that are encoded together, the first view first, and the objective's inputs."""
         wanted, batch = self.requirements, self.objective_batch(pairs)
         if wanted.segments:
             batch.segments, batch.present = self._segments(pairs.a, wanted.segments)
         if wanted.views == "none":
             nothing = torch.empty(len(pairs), 0, device=self.device)
-            return nothing, nothing, batch
+            return Encoded(), nothing, nothing, batch
         others = self.further_views(pairs)
         together = [] if wanted.momentum is not None or wanted.residues else others
         sequences = pairs.a + [tokens for view in together for tokens in view]
-        first = self._encode(sequences, self.model, keep="both" if wanted.residues else "vectors")
-        batch.residues, batch.mask = first.residues, first.mask
+        compared = self.distillation is not None and self.distillation.compares_residues
+        first = self._encode(sequences, self.model, keep="both" if wanted.residues or compared else "vectors")
+        if wanted.residues:
+            batch.residues, batch.mask = first.residues, first.mask
         vectors = first.of_vectors()
         if wanted.decoder:
             batch.decoded = self._decode(pairs, vectors[: len(pairs)])
@@ -201,7 +242,7 @@ class ContrastiveTask(Trainable):
                     views += self.momentum_encoder["head"](keys[:, self.contrasted]).split(len(pairs))
         a, *after = views
         batch.more = after[1:]
-        return a, after[0] if after else a, batch
+        return first, a, after[0] if after else a, batch
 
     def project(self, vectors: Tensor) -> Tensor:
         """Return the vectors that are contrasted: the projection head's for embeddings (N, D), or for their part y."""
@@ -278,9 +319,10 @@ class ContrastiveTask(Trainable):
                     local(average).lerp_(local(now), 1 - self.requirements.momentum)
                 for old, new in zip(self.momentum_encoder[name].buffers(), fast.buffers(), strict=True):
                     old.copy_(new)
-        after_step = getattr(self.objective, "after_step", None)
-        if callable(after_step):
-            after_step()
+        for part in (self.objective, self.distillation):
+            after_step = getattr(part, "after_step", None)
+            if callable(after_step):
+                after_step()
 
     def discard_pending(self) -> None:
         """Discard the vectors of a skipped step that are queued for the memory banks."""
@@ -290,7 +332,8 @@ class ContrastiveTask(Trainable):
     def undo_point(self) -> Callable[[], None]:
         """Return a function that undoes later forward passes: it restores the random state and the running averages."""
         stored = {id(buffer) for bank in self._banks() for buffer in bank.buffers()}  # updated only by `after_step`
-        buffers = [b for part in (self.head, self.objective) for b in part.buffers() if id(b) not in stored]
+        parts = [part for part in (self.head, self.objective, self.distillation) if part is not None]
+        buffers = [b for part in parts for b in part.buffers() if id(b) not in stored]
         before = [b.clone() for b in buffers]
         random = torch.get_rng_state()
         random_cuda = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
@@ -333,4 +376,5 @@ class ContrastiveTask(Trainable):
             self.execution = shared
 
     def _banks(self) -> Iterator[MemoryBank]:
-        return (part for part in self.objective.modules() if isinstance(part, MemoryBank))
+        owners = [part for part in (self.objective, self.distillation) if part is not None]
+        return (part for owner in owners for part in owner.modules() if isinstance(part, MemoryBank))

@@ -33,6 +33,7 @@ from phylocli.train.compilation import compile_encoder
 from phylocli.train.data.batch_sampler import Corpus
 from phylocli.train.data.compiled import Cache
 from phylocli.train.data.loading import load_corpus
+from phylocli.train.data.teachers import open_teachers
 from phylocli.train.divergence import DivergedError
 from phylocli.train.finalize import finalization_steps
 from phylocli.train.loop import TrainingLoop
@@ -154,8 +155,12 @@ def _train(folder: Path, config: TrainConfig, saved: Saved | None, device: torch
         raise UsageError("several processes cannot read standard input", fix="write the families to a file first")
     batch = config.batch
     precision = choose_precision(config.precision, device)
-    task = ContrastiveTask(config, Execution(batch.max_tokens, batch.grad_cache, precision, world, sharded=batch.shard))
-    corpus = load_corpus(config.inputs, config, every_view=task.requirements.views == "all", cache=cache)
+    teachers = open_teachers(config)
+    execution = Execution(batch.max_tokens, batch.grad_cache, precision, world, sharded=batch.shard)
+    task = ContrastiveTask(config, execution, teachers)
+    every_view = task.requirements.views == "all"
+    corpus = load_corpus(config.inputs, config, every_view=every_view, cache=cache, teachers=teachers)
+    del teachers  # their vectors are on disk
     world.check_same("families", lambda: repr([(f.label, f.clan, f.size) for f in corpus.families]).encode())
     if corpus.pairs < world.size:
         raise UsageError(f"{corpus.pairs} pairs a step are too few for {world.size} processes", fix="raise batch.pairs")
@@ -165,7 +170,8 @@ def _train(folder: Path, config: TrainConfig, saved: Saved | None, device: torch
     # Counted by rank 0 only, because it needs a second copy of the model in host memory.
     work = flops.Work(*world.on_main(lambda: astuple(flops.count(task.model)))) if config.log.mfu else None
     strategy = _strategy(task, corpus, config, device)
-    _check_contrast(task, corpus)
+    if task.contrast_weight:
+        _check_contrast(task, corpus)
     if config.compile:
         compile_encoder(task, corpus.batch(0))
     held_out = corpus.validation(config.validation.pairs)

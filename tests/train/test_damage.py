@@ -20,8 +20,8 @@ from phylocli.formats.family import Family
 from phylocli.formats.streams import OutputError
 from phylocli.models.model import Model
 from phylocli.train import checkpoints, train_model
+from phylocli.train.data.arrays import DamagedError, verify
 from phylocli.train.data.compiled import Compiled, open_compiled
-from phylocli.train.data.compiled.arrays import DamagedError, verify
 from phylocli.train.report.metrics import read_metrics
 
 FLIPS = 100

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
 import pytest
 import torch
+from small_run import UNVALIDATED
 
 from phylocli import recipes, views
-from phylocli.config.assignments import parse_assignment
+from phylocli.config.assignments import nested, parse_assignment
 from phylocli.config.train import TrainConfig
 from phylocli.core.errors import UsageError
 from phylocli.formats import read_families, write_families
+from phylocli.models.model import Model
 from phylocli.train import train_model
 from phylocli.train.data.loading import load_corpus
 from phylocli.train.task import ContrastiveTask
@@ -97,3 +100,30 @@ def test_every_recipe_beats_the_loss_of_a_collapsed_encoder(recipe: str, trees: 
         limits.append(metrics["ceiling"].mean())
     assert metrics["loss"].mean() < min(limits) - 0.05, limits
     assert metrics["val_rank"][-1] > 5
+
+
+def test_protsent_is_the_ranking_loss_with_a_scale_of_20_in_both_directions(simulated_file: Callable[..., Path]) -> None:
+    config = TrainConfig.of(None, {"recipe": "protsent", **nested({"encoder.preset": "tiny", "batch.pairs": 8})})
+    task, pairs = ContrastiveTask(config), load_corpus([simulated_file(8, members=6)], config).batch(0)
+    assert task.execution.grad_cache
+    a, b = (torch.nn.functional.normalize(task.embed(view), dim=1) for view in (pairs.a, pairs.b))
+    scores, truth = 20 * a @ b.T, torch.arange(8)
+    expected = (torch.nn.functional.cross_entropy(scores, truth) + torch.nn.functional.cross_entropy(scores.T, truth)) / 2
+    assert len(set(pairs.family.tolist())) == 8  # one pair of each family: all others are negatives
+    assert task(pairs)["loss"].item() == pytest.approx(expected.item(), rel=1e-4)
+
+
+@pytest.mark.parametrize("encoder", ["convolutional", "esm2"])
+def test_protsent_trains_any_encoder_on_pairs_of_one_family_with_hard_negatives(
+    encoder: str, simulated_file: Callable[..., Path], esm_checkpoint: Path, tmp_path: Path
+) -> None:
+    path = simulated_file(8, members=6)
+    rows = [f"PF{i:05d}\tPF{(i + 1) % 8:05d}" for i in range(8)]
+    (tmp_path / "hard.tsv").write_text("family\tnegative\n" + "\n".join(rows) + "\n")
+    settings = {**UNVALIDATED, "batch.pairs": 6, "batch.hard_negatives": str(tmp_path / "hard.tsv"), "batch.max_tokens": 200}
+    if encoder == "esm2":
+        settings |= {"encoder.name": "esm2", "encoder.parameters": {"checkpoint": str(esm_checkpoint), "mode": "full"}}
+    run = tmp_path / "run"
+    folder = train_model([path], run, recipe="protsent", steps=2, device="cpu", settings=settings)
+    assert Model.load(folder).config.encoder == encoder
+    assert pl.read_parquet(run / "metrics.parquet")["loss"].is_finite().all()

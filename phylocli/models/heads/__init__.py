@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from phylocli.core.errors import unknown_name
 from phylocli.models.heads import profile, secondary_structure, three_di
-from phylocli.models.heads.base import Head, HeadNetwork, Targets
+from phylocli.models.heads.base import Head, HeadNetwork, Targets, divergence
 
 HEADS: dict[str, Head] = {
     head.name: head
@@ -28,4 +28,4 @@ def find_head(name: str) -> Head:
     return HEADS[name]
 
 
-__all__ = ["HEADS", "Head", "HeadNetwork", "Targets", "find_head"]
+__all__ = ["HEADS", "Head", "HeadNetwork", "Targets", "divergence", "find_head"]

@@ -131,17 +131,27 @@ class Distribution(Head):
         return np.zeros((length, len(self.states)), dtype=np.float16)
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Return Σ p (log p - log q), with p the target and q the prediction."""
-        total = targets.sum(1, keepdim=True)
-        known = total[:, 0] > 0
-        p = targets / total.clamp(min=torch.finfo(targets.dtype).tiny)  # float16 leaves rows that sum to nearly 1
-        divergence = (torch.special.xlogy(p, p) - p * logits.log_softmax(1)).sum(1)
-        return divergence.masked_fill(~known, 0).sum() / known.sum().clamp(min=1)
+        """Return the divergence from the targets."""
+        return divergence(logits, targets)
 
     def correct(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Return how often the most probable states agree."""
         known = targets.sum(1) > 0
         return ((logits.argmax(1) == targets.argmax(1)) & known).sum() / known.sum().clamp(min=1)
+
+
+def divergence(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return Σ p (log p - log q) in nats, with p the targets and q the prediction: the mean over rows that are not all zero.
+
+    Args:
+        logits: of q, (T, K).
+        targets: p up to a factor, (T, K).
+    """
+    total = targets.sum(1, keepdim=True)
+    known = total[:, 0] > 0
+    p = targets / total.clamp(min=torch.finfo(targets.dtype).tiny)  # float16 leaves rows that sum to nearly 1
+    found = (torch.special.xlogy(p, p) - p * logits.log_softmax(1)).sum(1)
+    return found.masked_fill(~known, 0).sum() / known.sum().clamp(min=1)
 
 
 class HeadNetwork(nn.Module):

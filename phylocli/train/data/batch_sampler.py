@@ -15,6 +15,7 @@ from phylocli.core.errors import UsageError
 from phylocli.pairs import Split
 from phylocli.train.data.hard_negatives import HardNegatives
 from phylocli.train.data.residue_labels import ResidueLabels
+from phylocli.train.data.teachers import TeacherTargets
 from phylocli.train.data.types import FamilySource, PairBatch
 from phylocli.views import Prepared, Tokens
 
@@ -46,6 +47,7 @@ class Corpus:
         input_fractions: fraction of the pairs of a batch from each input, by number of the input; empty samples families
             regardless of their input.
         split: returns the split into training and held-out members.
+        teachers: the vectors of teachers, some of which are added to each batch.
 
     Raises:
         UsageError: no pair can have a negative.
@@ -65,12 +67,14 @@ class Corpus:
         labels: ResidueLabels | None = None,
         input_fractions: Sequence[float] = (),
         split: Callable[[], Split] | None = None,
+        teachers: TeacherTargets | None = None,
     ) -> None:
         self.families = families
         self._split = split
         self.hard = hard
         self.cross_family_fraction = cross_family_fraction
         self.labels = labels
+        self.teachers = teachers
         self.every_view = every_view
         self.pairs = pairs or min(256, max(32, 2 * len(families)))
         self.seed = seed
@@ -152,20 +156,26 @@ class Corpus:
         rng = np.random.default_rng([self.seed, _VIEWS, step])
         drawn = self._draw([(f.training, i) for i, f in enumerate(self.families)], self.chosen(step), rng)
         drawn.first = step * self.pairs
+        partners = drawn.family
         if self.cross_family_fraction:
-            self._replace_partners(drawn, np.random.default_rng([self.seed, _CLAN, step]))
+            partners = self._replace_partners(drawn, np.random.default_rng([self.seed, _CLAN, step]))
         if self.labels is not None:
             drawn.labelled = self.labels.batch(step)
+        if self.teachers is not None:
+            drawn.taught = self.teachers.batch(drawn.family.tolist() + partners.tolist(), drawn.a + drawn.b, step)
         return drawn
 
-    def _replace_partners(self, drawn: PairBatch, rng: np.random.Generator) -> None:
-        """Replace the partners of some pairs by members of another family of the same clan."""
+    def _replace_partners(self, drawn: PairBatch, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+        """Replace some partners by members of another family of the same clan; return the family of each partner, (N,)."""
+        partners = drawn.family.copy()
         for k, (family, clan) in enumerate(zip(drawn.family.tolist(), drawn.clan.tolist(), strict=True)):
             if clan not in self._homologs or rng.random() >= self.cross_family_fraction:
                 continue
             others = self._homologs[clan][self._homologs[clan] != family]
-            _, b, _ = self.families[rng.choice(others)].training.draw(1, rng)
+            partners[k] = rng.choice(others)
+            _, b, _ = self.families[partners[k]].training.draw(1, rng)
             drawn.b[k], drawn.distance[k] = b[0], np.nan
+        return partners
 
     def validation(self, pairs: int) -> PairBatch | None:
         """Return up to `pairs` pairs of held-out members and as many labelled sequences, the same at every call.
@@ -181,6 +191,8 @@ class Corpus:
         drawn = self._draw(held_out, chosen, rng)
         if self.labels is not None:
             drawn.labelled = self.labels.held_out(pairs)
+        if self.teachers is not None:
+            drawn.taught = self.teachers.batch(2 * drawn.family.tolist(), drawn.a + drawn.b, None)
         return drawn
 
     def _draw(

@@ -19,12 +19,20 @@ from phylocli.train.data.family_index import EMPTY, FEW, FamilyIndex, SamplingSe
 from phylocli.train.data.hard_negatives import load_hard_negatives
 from phylocli.train.data.prepared_families import LazyPrepared, PreparedFamilies
 from phylocli.train.data.residue_labels import ResidueLabels, load_residue_labels
+from phylocli.train.data.teachers import Teacher, load_targets, open_teachers
 from phylocli.train.data.types import FamilySource
 
 logger = logging.getLogger(__name__)
 
 
-def load_corpus(inputs: Sequence[PathLike], config: TrainConfig, *, every_view: bool = False, cache: Cache = True) -> Corpus:
+def load_corpus(
+    inputs: Sequence[PathLike],
+    config: TrainConfig,
+    *,
+    every_view: bool = False,
+    cache: Cache = True,
+    teachers: Sequence[Teacher] | None = None,
+) -> Corpus:
     """Compile families with trees and pairs tables, unless they are in the cache, and return the corpus.
 
     Families without pairs (a single member, or no pair in the distance band) are skipped and reported.
@@ -34,6 +42,7 @@ def load_corpus(inputs: Sequence[PathLike], config: TrainConfig, *, every_view: 
         config: configuration of the run; `config.seed` seeds the split and all sampling.
         every_view: whether to sample all views of the composition, not only a pair.
         cache: folder of compiled families; True uses the default cache, False does not keep them.
+        teachers: the teachers of the run; None opens those of the configuration.
 
     Raises:
         BadInputError: an input cannot be read, or no family is usable.
@@ -50,7 +59,9 @@ def load_corpus(inputs: Sequence[PathLike], config: TrainConfig, *, every_view: 
     _report_unusable(compiled, draws.family_index)
     batch = config.batch
     number = _input_numbers(inputs, batch.input_fractions)
-    usable = [_source(draws, index, number) for index in range(compiled.families) if draws.family_index.sizes[index]]
+    indices = [index for index in range(compiled.families) if draws.family_index.sizes[index]]
+    usable = [_source(draws, index, number) for index in indices]
+    teachers = open_teachers(config) if teachers is None else teachers
     hard = load_hard_negatives(batch.hard_negatives, usable, batch.hard_negative_fraction) if batch.hard_negatives else None
     return Corpus(
         usable,
@@ -64,6 +75,7 @@ def load_corpus(inputs: Sequence[PathLike], config: TrainConfig, *, every_view: 
         labels=_residue_labels(config),
         input_fractions=batch.input_fractions,
         split=draws.split,
+        teachers=load_targets(teachers, compiled, indices, config, cache) if teachers else None,
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from phylocli.train.data.residue_labels import LabelledBatch
+from phylocli.train.data.teachers import TeacherBatch
 from phylocli.views import Prepared, Tokens
 
 
@@ -62,6 +63,7 @@ class PairBatch:
         more: the third and further views, N token arrays each, if required by the objective.
         first: index of the first pair among all pairs of the run.
         labelled: sequences with residue labels, for the residue heads; None without them.
+        taught: the teachers' vectors for the first two views; None without teachers.
     """
 
     a: list[Tokens]
@@ -73,6 +75,7 @@ class PairBatch:
     more: list[list[Tokens]] = field(default_factory=list)
     first: int = 0
     labelled: LabelledBatch | None = None
+    taught: TeacherBatch | None = None
 
     def __len__(self) -> int:
         return len(self.a)
@@ -88,6 +91,7 @@ class PairBatch:
             family=self.family[:n],
             clan=self.clan[:n],
             labelled=None if self.labelled is None else self.labelled.first_sequences(n),
+            taught=None if self.taught is None else self.taught.first_pairs(n),
         )
 
     @property

@@ -25,7 +25,8 @@ from phylocli.formats.family import Family
 from phylocli.formats.streams import cache_folder, recording_inputs
 from phylocli.pairs import split_clades
 from phylocli.train import train_model
-from phylocli.train.data.compiled import arrays, cache, open_compiled
+from phylocli.train.data import arrays
+from phylocli.train.data.compiled import cache, open_compiled
 from phylocli.train.data.family_index import SamplingSettings
 from phylocli.train.data.loading import load_corpus
 from phylocli.train.data.prepared_families import PreparedFamilies

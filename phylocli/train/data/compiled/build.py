@@ -17,7 +17,7 @@ from phylocli.formats import read_families
 from phylocli.formats.family import Family
 from phylocli.formats.input_formats import sniff_file
 from phylocli.formats.tables import read_table, require_columns
-from phylocli.train.data.compiled.arrays import ArrayWriter
+from phylocli.train.data.arrays import ArrayWriter
 from phylocli.train.data.compiled.family import Tokens
 
 if TYPE_CHECKING:

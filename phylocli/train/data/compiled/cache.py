@@ -31,7 +31,7 @@ from phylocli.formats.streams import (
     record_input,
     recording_inputs,
 )
-from phylocli.train.data.compiled.arrays import DamagedError, read_manifest, verify
+from phylocli.train.data.arrays import DamagedError, read_manifest, verify
 from phylocli.train.data.compiled.build import compile_inputs
 from phylocli.train.data.compiled.reader import Compiled
 

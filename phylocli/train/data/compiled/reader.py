@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from phylocli.core.errors import BadInputError
 from phylocli.formats.tree import Tree
-from phylocli.train.data.compiled.arrays import mapped, read_manifest
+from phylocli.train.data.arrays import mapped, read_manifest
 from phylocli.train.data.compiled.build import TABLE, FamilyRow
 from phylocli.train.data.compiled.family import CompiledFamily
 
