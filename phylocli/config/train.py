@@ -225,7 +225,7 @@ class DistillationConfig(Config):
     target: Literal["crop", "whole"] = "crop"
     """What a crop is compared with: the teacher's vector of the same part, read in the context of the whole sequence; or of
     the whole sequence, which is also used where the teacher has no other."""
-    block: Count = 32
+    block: Count = 16
     """Residues per vector that is kept on disk; a crop's is the mean of its blocks, weighted by their residues in it."""
     residues: Weight = 0.0
     """Weight of the regression of the teacher's residue vectors; 0: not used."""

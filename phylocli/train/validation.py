@@ -126,8 +126,8 @@ def validate(task: ContrastiveTask, pairs: PairBatch) -> dict[str, float]:
         critic and all other pairs as negatives, at most `val_ceiling` = log N; `val_accuracy`: fraction of pairs whose
         partner scores highest among its negatives; and on the embeddings before the head: `val_retrieval`,
         `val_alignment`, `val_uniformity`, `val_rank`. With labelled sequences also loss and accuracy of each residue head,
-        such as `val_3di_loss` and `val_3di_accuracy`; with teachers, the terms of distillation, such as `val_crd_loss`; with a
-        decoder `val_decoded`, the nats by which it shortens the background's description of a sequence,
+        such as `val_3di_loss` and `val_3di_accuracy`; with teachers the terms of distillation, such as `val_crd_loss`; with
+        a decoder `val_decoded`, the nats by which it shortens the background's description of a sequence,
         `val_decoded_ceiling`, and the perplexity per residue.
     """
     was_training = task.training

@@ -1,0 +1,160 @@
+"""Distillation: teacher, student, and student without a teacher on validation sets; resumable.
+
+    python benchmarks/distillation.py DATA -o FOLDER [--steps 300] [--teacher default] [--members 12] [--only VARIANT]
+
+DATA is the folder of the evaluation sets. Every variant trains the same small student on the same pairs, of `--members`
+members of each family of `families/train.sto.gz`, with other losses beside the contrast. Then all students, the teacher and
+an untrained student are measured on the domains of the hidden SCOPe folds and on the dev families, with 95 % intervals. What
+is done is read: the same command continues, and more `--steps` are new runs beside the others. A teacher may be a model or a
+table of embeddings, such as that of `unirep.py` for the sequences that `--write-sequences` writes; a table is not measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from default_model import labels_of
+from experiments import fewer
+from second_generation import MEMBERS, hidden_folds
+
+import phylocli
+from phylocli.core import console
+from phylocli.core.threads import limit_threads
+from phylocli.probe import NamedSource
+
+VARIANTS: dict[str, dict[str, float]] = {
+    "contrast": {},
+    "contrast-crd": {"distillation.weights.crd": 1.0},
+    "contrast-regression": {"distillation.weights.embedding-regression": 1.0},
+    "contrast-similarity": {"distillation.weights.similarity-distillation": 1.0},
+    "contrast-both": {"distillation.weights.crd": 1.0, "distillation.weights.similarity-distillation": 1.0},
+    "teacher-alone": {
+        "distillation.weights.crd": 1.0,
+        "distillation.weights.similarity-distillation": 1.0,
+        "distillation.contrast": 0.0,
+    },
+}
+"""Losses beside the contrast, by the name of the variant."""
+
+STUDENT = {
+    "view.name": "across-groups",
+    "view.across-groups.min_fraction": 0.3,
+    "view.across-groups.max_length": 128,
+    "encoder.preset": "tiny",
+    "encoder.pooling": "feature-mean",
+    "encoder.pooling_parameters.features": 256,
+    "whitening.power": 0.4,
+    "whitening.vectors": 4000,
+    "validation.fraction": 0.2,
+    "log.mfu": False,
+}
+SEEN = ("sensitivity to first FP",)
+
+
+def training_families(data: Path, folder: Path, members: int) -> Path:
+    """Write so many members of each training family, and return the file."""
+    path = folder / f"train-{members}.sto.gz"
+    if not path.is_file():
+        families = phylocli.read_families(data / "families" / "train.sto.gz")
+        phylocli.write_families((fewer(family, members) for family in families), path)
+    return path
+
+
+def train(variant: str, families: Path, folder: Path, options: argparse.Namespace) -> Path:
+    """Train a student, or continue; return the model folder."""
+    run = folder / f"{variant}-{options.steps}-seed{options.seed}"
+    model = run / "model"
+    if not (model / "config.json").is_file():
+        losses = VARIANTS[variant]
+        settings = {**STUDENT, "batch.pairs": options.pairs, "validation.every": options.steps, **losses}
+        weights = {"distillation.weights.crd": 0.0, "distillation.weights.similarity-distillation": 0.0}  # of the recipe
+        teachers = (options.teacher,) if losses else ()
+        started = time.process_time()
+        phylocli.train_model(
+            [families], run, recipe="distil", steps=options.steps, seed=options.seed, device="cpu", resume=True,
+            cache=folder / "cache", teachers=teachers, settings={**weights, **settings},
+        )  # fmt: skip
+        (run / "cpu_seconds.json").write_text(json.dumps(time.process_time() - started), encoding="utf-8")
+    return model
+
+
+def evaluate(models: list[NamedSource], data: Path, folder: Path, name: str) -> pl.DataFrame:
+    """Measure the models on the hidden folds and the dev families."""
+    common = {"models": models, "projection": "none", "tasks": ["retrieval"], "baselines": ["untrained", "dipeptides"]}
+    target = folder / f"scope-{name}"
+    if not (target / "metrics.parquet").is_file():
+        phylocli.run_probes([], None, target, benchmark="scope", data=hidden_folds(data, folder), **common)
+    dev, other = folder / "dev.sto.gz", folder / f"dev-{name}"
+    if not dev.is_file():
+        families = phylocli.read_families(data / "families" / "dev.sto.gz")
+        phylocli.write_families((fewer(family, MEMBERS) for family in families), dev)
+    if not (other / "metrics.parquet").is_file():
+        phylocli.run_probes([], labels_of(dev, folder), other, sequences=dev, **common)
+    parts = [
+        pl.read_parquet(place / "metrics.parquet").with_columns(level=pl.lit(f"{which} ") + pl.col("level"))
+        for which, place in (("SCOPe", target), ("dev", other))
+    ]
+    return pl.concat([part.select("embedding", "level", "metric", "value", "low", "high") for part in parts])
+
+
+def main() -> None:
+    """Train the variants, measure them and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--pairs", type=int, default=64)
+    parser.add_argument("--members", type=int, default=12)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--teacher", default="default", help="a model, or a table of embeddings")
+    parser.add_argument("--only", action="append", choices=list(VARIANTS), help="of the variants; may be repeated")
+    parser.add_argument("--write-sequences", action="store_true", help="write the training sequences as FASTA and end")
+    options = parser.parse_args()
+    console.show_messages(console.NORMAL)
+    limit_threads()
+    folder = options.output
+    folder.mkdir(parents=True, exist_ok=True)
+    families = training_families(options.data, folder, options.members)
+    if options.write_sequences:
+        with (folder / "train.fasta").open("w", encoding="utf-8") as file:
+            file.writelines(f">{s.id}\n{s.residues}\n" for s in phylocli.read_sequences(families))
+        return
+    names = options.only or list(VARIANTS)
+    models = [NamedSource(name, train(name, families, folder, options)) for name in names]
+    seconds = {name: json.loads((model.parent / "cpu_seconds.json").read_text()) for name, model in models}
+    if not Path(options.teacher).is_file():
+        models.append(NamedSource("teacher", options.teacher))
+    console.show_messages(console.QUIET)
+    found = evaluate(models, options.data, folder, f"{options.steps}-{len(names)}-seed{options.seed}")
+    found = found.filter(pl.col("metric").is_in(SEEN))
+    levels = list(dict.fromkeys(found["level"]))
+    lines = [f"| | CPU s | crd bound, nats | {' | '.join(levels)} |", f"|---|---|---|{'---|' * len(levels)}"]
+    for name in dict.fromkeys(found["embedding"]):
+        rows = {row["level"]: row for row in found.filter(pl.col("embedding") == name).iter_rows(named=True)}
+        cells = ["{value:.3f} ({low:.3f}–{high:.3f})".format(**rows[level]) if level in rows else "–" for level in levels]
+        cpu = f"{seconds[name]:.0f}" if name in seconds else "–"
+        lines.append(f"| {name} | {cpu} | {bound_of(folder, name, options)} | {' | '.join(cells)} |")
+    text = "\n".join(lines) + "\n"
+    (folder / f"table-{options.steps}.md").write_text(text, encoding="utf-8")
+    print(text)
+
+
+def bound_of(folder: Path, name: str, options: argparse.Namespace) -> str:
+    """Return the bound of CRD on held-out members after the last step."""
+    path = folder / f"{name}-{options.steps}-seed{options.seed}" / "metrics.parquet"
+    if not path.is_file():
+        return "–"
+    frame = pl.read_parquet(path)
+    if "val_crd_bound" not in frame.columns:
+        return "–"
+    last = frame.row(-1, named=True)
+    return "–" if not np.isfinite(last["val_crd_bound"]) else f"{last['val_crd_bound']:.2f} of {last['val_crd_ceiling']:.2f}"
+
+
+if __name__ == "__main__":
+    main()
