@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from phylocli.config.train import DistillationConfig
-from phylocli.core.errors import UsageError
+from phylocli.core.errors import BadInputError, UsageError
 from phylocli.core.plugins import OBJECTIVES
 from phylocli.critics import build_critic
 from phylocli.models.heads import divergence
@@ -72,6 +73,8 @@ class Distillation(nn.Module):
         model: the student.
     """
 
+    fingerprints: Tensor
+
     def __init__(self, config: DistillationConfig, teachers: Sequence[Teacher], model: Model) -> None:
         super().__init__()
         self.weights, self.head_weights, self.residue_weight = config.losses, config.head_weights, config.residues
@@ -87,6 +90,9 @@ class Distillation(nn.Module):
                 if teacher.width(RESIDUES)
             }
         )
+        self.names = [teacher.name for teacher in teachers]
+        digests = b"".join(hashlib.sha256(teacher.fingerprint.encode()).digest() for teacher in teachers)
+        self.register_buffer("fingerprints", torch.tensor(list(digests), dtype=torch.uint8).view(len(teachers), -1))
         self.compares_residues = bool(self.residue_weight or self.head_weights)
 
     def forward(
@@ -135,6 +141,23 @@ class Distillation(nn.Module):
                 logits = model.predict_residues(head, residues, mask)[mask]
                 found.append((f"teacher_{head}_loss", divergence(logits, targets[head])))
         return found
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
+        """Load the state of a checkpoint.
+
+        Raises:
+            BadInputError: it was trained with other teachers.
+        """
+        before = state_dict.get(f"{prefix}fingerprints")
+        if before is not None and before.shape == self.fingerprints.shape:
+            changed = (before.to(self.fingerprints.device) != self.fingerprints).any(1).tolist()
+            if any(changed):
+                raise BadInputError(
+                    f"the teacher {self.names[changed.index(True)]} has changed since the run was started",
+                    why="a run learns from one teacher",
+                    fix="restore it, or start a new run",
+                )
+        super()._load_from_state_dict(state_dict, prefix, *others)
 
     def after_step(self) -> None:
         """Call `after_step` of all losses; called after each optimiser step."""

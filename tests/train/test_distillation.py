@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import pickle
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -161,7 +162,8 @@ def test_a_second_run_reads_the_cache_and_other_families_add_what_is_missing(
     first, _ = drawn(families, config(teacher), kept)
     assert "embedding 72 sequences once" in caplog.text
     caplog.clear()
-    again, _ = drawn(families, config(teacher), kept)
+    corpus = load_corpus([families], config(teacher), cache=kept)
+    again = pickle.loads(pickle.dumps(corpus)).batch(0)  # as processes that prepare batches receive it
     assert "using the embeddings" in caplog.text and "once" not in caplog.text
     assert first.taught is not None and again.taught is not None
     assert np.array_equal(first.taught.vectors[0], again.taught.vectors[0])
@@ -478,8 +480,9 @@ def test_distillation_combines_with_labelled_residues_and_fractions_of_inputs(
     assert set(Model.load(folder).heads) == {"3di", "ss3"}
 
 
-def test_a_teacher_of_other_features_cannot_continue_a_run(
-    families: Path, teacher: Path, kept: Path, tmp_path: Path
+@pytest.mark.parametrize("width", [48, 32])
+def test_another_teacher_of_equal_or_other_features_cannot_continue_a_run(
+    families: Path, teacher: Path, kept: Path, tmp_path: Path, width: int
 ) -> None:
     copy = tmp_path / "teacher"
     shutil.copytree(teacher, copy)
@@ -488,8 +491,11 @@ def test_a_teacher_of_other_features_cannot_continue_a_run(
     shutil.rmtree(run / "model")
     (run / "checkpoints" / "step-00000004.pt").unlink()
     shutil.rmtree(copy)
-    Model.create("convolutional", preset="tiny", seed=1).save(copy)
-    with pytest.raises(BadInputError):
+    wide = {"features": 96 if width == 48 else 64}
+    Model.create(preset="tiny", parameters={"width": width}, pooling="feature-mean", pooling_parameters=wide, seed=1).save(
+        copy
+    )
+    with pytest.raises(BadInputError, match="teacher has changed since"):
         train_model([], run, device="cpu", resume=True, cache=kept)
 
 

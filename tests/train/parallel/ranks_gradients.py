@@ -38,7 +38,8 @@ def steps(case: dict[str, Any], world: World) -> dict[str, torch.Tensor]:
         found[f"gradient {step}"] = torch.cat([g.flatten() for g in grads])
         found |= {f"{name} {step}": value.detach() for name, value in terms.items()}
         task.after_step()
-    found |= {f"kept {name}": value.double() for name, value in task.objective.named_buffers()}
+    for part in filter(None, (task.objective, task.distillation)):
+        found |= {f"kept {name}": value.double() for name, value in part.named_buffers()}
     found["residues"] = torch.tensor(sum(map(len, corpus.batch(0).a)))
     return found
 

@@ -72,7 +72,7 @@ def families(simulated_file: Callable[..., Path]) -> Path:
 
 
 def cases(families: Path) -> dict[str, dict[str, Any]]:
-    """Every objective, with a head, a critic that learns where it may, and queues."""
+    """Every objective, with a head, a critic that learns where it may, and queues; and a teacher."""
     found: dict[str, dict[str, Any]] = {}
     for name in OBJECTIVES.names():
         recipe = name if name in RECIPES else "simclr"
@@ -88,6 +88,9 @@ def cases(families: Path) -> dict[str, dict[str, Any]]:
         if name in ("moco", "siglip"):
             settings["batch.activation_checkpointing"] = True
         found[name] = {"recipe": recipe, "settings": settings, "families": str(families)}
+    taught = {"teachers": ["default"], "distillation.residues": 1.0, "distillation.sequences": 9, "head.norm": True}
+    settings = {**SMALL, **taught, "distillation.weights.crd": 1.0, "distillation.weights.similarity-distillation": 1.0}
+    found["distillation"] = {"recipe": "simclr", "settings": settings, "families": str(families)}
     return found
 
 
@@ -122,7 +125,7 @@ def test_every_loss_and_queue_gives_the_gradients_of_one_process(
             error = (here.double() - true.double()).norm() / true.double().norm().clamp(min=1e-3)
             assert here.isfinite().all() and error < 1e-5, (name, key, float(error))
             assert all(torch.equal(other[name][key], here) for other in found[1:]), (name, key)
-    assert set(alone) == set(OBJECTIVES.names())
+    assert set(alone) == {*OBJECTIVES.names(), "distillation"}
 
 
 RUN = {
