@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 CUDA_VENV ?= .venv-cuda
 CUDA_TORCH := 2.14.1
-EXTRAS := dev,docs,ann,esm,famsa,iqtree,map,tensorboard,trees,wandb
+EXTRAS := dev,docs,ann,famsa,iqtree,map,plm,tensorboard,trees,wandb
 
 .PHONY: demo test slow fuzz matrix fake-cuda lint types imports docs check clean
 
@@ -32,7 +32,7 @@ matrix: $(STAMP)  ## the test suite under other settings (threads, instruction s
 
 fake-cuda: pyproject.toml  ## the CUDA path on tensors without values: a CUDA build of torch (6 GB), no GPU
 	test -x $(CUDA_VENV)/bin/pytest || { $(PYTHON) -m venv $(CUDA_VENV) && \
-	$(CUDA_VENV)/bin/python -m pip install --quiet --disable-pip-version-check torch==$(CUDA_TORCH) -e '.[dev,esm]'; }
+	$(CUDA_VENV)/bin/python -m pip install --quiet --disable-pip-version-check torch==$(CUDA_TORCH) -e '.[dev,plm]'; }
 	$(CUDA_VENV)/bin/python -m pytest -m fake_cuda tests/train/test_devices.py
 
 lint: $(STAMP)

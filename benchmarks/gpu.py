@@ -53,7 +53,7 @@ from phylocli.train.task import ContrastiveTask
 from phylocli.tree.likelihood import interchange, local_support, refine_trees
 
 SECONDS = 8 * 60
-ENCODERS = [name for name in plugins.ENCODERS.names() if name != "esm2"]  # whose weights are on a hub
+ENCODERS = [name for name in plugins.ENCODERS.names() if name != "plm"]  # whose weights are on a hub
 
 Row = dict[str, Any]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shutil
 import signal
@@ -135,6 +136,9 @@ def _own_places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PHYLOCLI_CACHE", str(folder / "cache"))
         patch.setenv("XDG_CONFIG_HOME", str(folder / "config"))
+        patch.setenv("XDG_DATA_HOME", str(folder / "data"))
+        patch.setenv("HF_HOME", str(folder / "hub"))
+        patch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
         yield
 
 
@@ -188,32 +192,21 @@ def standin(monkeypatch: pytest.MonkeyPatch) -> Iterator[Standin]:
 
 
 @pytest.fixture(scope="session")
-def esm_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny random ESM-2 with its language-model head, saved by transformers."""
-    import torch
-    import transformers
+def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Tiny random checkpoints by kind (`checkpoints.ADDED`), with the vocabularies of the real ones; not to be changed."""
+    import checkpoints
 
-    shape = {
-        "vocab_size": 33,
-        "hidden_size": 16,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "intermediate_size": 32,
-        "pad_token_id": 1,
-        "mask_token_id": 32,
-        "token_dropout": True,
-        "position_embedding_type": "rotary",
-        "emb_layer_norm_before": False,
-        "hidden_dropout_prob": 0.0,
-        "attention_probs_dropout_prob": 0.0,
-        "initializer_range": 0.4,  # so that a random model is far from linear
-    }
-    folder = tmp_path_factory.mktemp("esm") / "tiny"
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        transformers.utils.logging.disable_progress_bar()
-        transformers.EsmForMaskedLM(transformers.EsmConfig(**shape)).save_pretrained(folder)
-    return folder
+    @functools.cache
+    def made(kind: str) -> Path:
+        return checkpoints.make(kind, tmp_path_factory.mktemp("checkpoints") / kind)
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def esm_checkpoint(pretrained: Callable[[str], Path]) -> Path:
+    """A tiny random ESM-2 with its language-model head, saved by transformers."""
+    return pretrained("esm2")
 
 
 def simulate_family(label: str, members: int, *, clan: str = "", seed: int = 0, length: int = 60) -> Family:

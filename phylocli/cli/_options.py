@@ -95,9 +95,10 @@ ModelOption = Annotated[
     typer.Option(
         "--model",
         "-m",
-        metavar="NAME|FOLDER",
-        help="A model by name ('phylocli models' lists them), or its folder, such as run/model of a training run. "
-        "Default: the model included in phylocli.",
+        metavar="NAME|FOLDER|ORG/NAME",
+        help="A model by name ('phylocli models' lists them), its folder, such as run/model of a training run, or a protein "
+        "language model of the Hugging Face hub, such as facebook/esm2_t12_35M_UR50D. Default: the model included in "
+        "phylocli.",
         autocompletion=model_names,
     ),
 ]

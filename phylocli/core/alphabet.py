@@ -5,6 +5,7 @@
 | the 20 amino acids | themselves; lower case (soft masking, insert states) is the same residue |
 | `U` selenocysteine, `O` pyrrolysine | `C` and `K`, their closest relatives, in models and distances; files keep them |
 | `B` `Z` `J` `X` | unknown: token `X` for models, missing data for distances |
+| `B` `J` `O` `U` `Z`, for a pretrained language model | its own tokens for them, if it has any and its authors use them |
 | `*` | at the end a stop codon, dropped; inside a sequence unknown, as `X` |
 | `-` `.` | gaps: dropped wherever sequences are used unaligned |
 | anything else | an error that names the sequence, the position and the character |
@@ -32,6 +33,9 @@ FIRST_RESIDUE = 4
 UNKNOWN = FIRST_RESIDUE + len(AMINO_ACIDS)
 VOCABULARY_SIZE = UNKNOWN + 1
 """Tokens: 0 padding, 1 start, 2 end, 3 mask, 4–23 the amino acids in the order of `AMINO_ACIDS`, 24 unknown."""
+
+RARE_RESIDUES = "BJOUZ"
+"""Letters with tokens of their own, from `VOCABULARY_SIZE` on, for encoders with `reads_rare_residues`."""
 
 MISSING = 20
 """State of a gap or an ambiguous letter in `encode_states`."""
@@ -76,9 +80,17 @@ def _nucleotide_table() -> npt.NDArray[np.uint8]:
     return table
 
 
+def _table_with_rare_residues() -> npt.NDArray[np.uint8]:
+    table = _table(FIRST_RESIDUE, UNKNOWN, PAD)
+    for i, letter in enumerate(RARE_RESIDUES):
+        table[ord(letter)] = table[ord(letter.lower())] = VOCABULARY_SIZE + i
+    return table
+
+
 _TOKENS = {"protein": _table(FIRST_RESIDUE, UNKNOWN, PAD), "dna": _nucleotide_table()}
+_TOKENS_WITH_RARE_RESIDUES = _table_with_rare_residues()
 _LETTERS = {
-    "protein": np.array(["", "", "", "X", *AMINO_ACIDS, "X"]),
+    "protein": np.array(["", "", "", "X", *AMINO_ACIDS, "X", *RARE_RESIDUES]),
     "dna": np.array(["", "", "", "N", *NUCLEOTIDE_CODES, *"N" * (VOCABULARY_SIZE - FIRST_RESIDUE - len(NUCLEOTIDE_CODES))]),
 }
 COMPLEMENT = np.arange(256, dtype=np.uint8)
@@ -159,9 +171,16 @@ def degap(row: str) -> str:
     return row.translate(_DELETE_GAPS).upper().rstrip("*")
 
 
-def encode_tokens(residues: str, alphabet: str = "protein") -> npt.NDArray[np.uint8]:
-    """Return the tokens of an unaligned sequence, shape (L,), values in [FIRST_RESIDUE, UNKNOWN]."""
-    return _TOKENS[alphabet][np.frombuffer(residues.encode("ascii", "replace"), dtype=np.uint8)]
+def encode_tokens(residues: str, alphabet: str = "protein", *, rare: bool = False) -> npt.NDArray[np.uint8]:
+    """Return the tokens of an unaligned sequence, shape (L,), values in [FIRST_RESIDUE, UNKNOWN].
+
+    Args:
+        residues: letters.
+        alphabet: `protein` or `dna`.
+        rare: give the letters of `RARE_RESIDUES` tokens of their own, from `VOCABULARY_SIZE` on; proteins only.
+    """
+    table = _TOKENS_WITH_RARE_RESIDUES if rare and alphabet == "protein" else _TOKENS[alphabet]
+    return table[np.frombuffer(residues.encode("ascii", "replace"), dtype=np.uint8)]
 
 
 def decode_tokens(tokens: npt.ArrayLike, alphabet: str = "protein") -> str:

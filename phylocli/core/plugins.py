@@ -24,7 +24,7 @@ import inspect
 import math
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
@@ -47,20 +47,27 @@ class Kind(Generic[P]):
         room: the folder of the built-in ones, a package below `phylocli`.
         group: the group of entry points of other packages.
         contract: the protocol of each module.
+        earlier: today's names of built-in plugins, by names that models and settings of earlier versions contain.
     """
 
     noun: str
     room: str
     group: str
     contract: type[P]
+    earlier: Mapping[str, str] = field(default_factory=dict)
 
     def names(self) -> list[str]:
         """Return the names of all plugins, sorted, as the user types them."""
         return sorted({*self._files(), *_installed(self.group)})
 
+    def current(self, name: str) -> str:
+        """Return today's name, with `-` for `_`, of a plugin that an earlier version may have called otherwise."""
+        wanted = name.replace("_", "-")
+        return self.earlier.get(wanted, wanted)
+
     def summary(self, name: str) -> str:
         """Return the first line of a plugin's docstring, without importing it; empty if its source cannot be found."""
-        wanted = name.replace("_", "-")
+        wanted = self.current(name)
         path = self._files().get(wanted) or _source(_installed(self.group)[wanted][0].module)
         doc = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) if path else None
         return (doc or "").split("\n", 1)[0].rstrip(".")
@@ -77,7 +84,7 @@ class Kind(Generic[P]):
                 packages that provide it.
             PhylocliError: another package's plugin that cannot be imported, or lacks a part of the contract.
         """
-        wanted = name.replace("_", "-")
+        wanted = self.current(name)
         origins = self.origins(wanted)
         if not origins:
             raise unknown_name(f"unknown {self.noun}", wanted, self.names())
@@ -175,7 +182,7 @@ class Kind(Generic[P]):
 
 
 VIEWS = Kind("view", "views", "phylocli.views", protocols.ViewPlugin)
-ENCODERS = Kind("encoder", "encoders", "phylocli.encoders", protocols.EncoderPlugin)
+ENCODERS = Kind("encoder", "encoders", "phylocli.encoders", protocols.EncoderPlugin, earlier={"esm2": "plm"})
 DECODERS = Kind("decoder", "decoders", "phylocli.decoders", protocols.DecoderPlugin)
 CRITICS = Kind("critic", "critics", "phylocli.critics", protocols.CriticPlugin)
 OBJECTIVES = Kind("objective", "objectives", "phylocli.objectives", protocols.ObjectivePlugin)

@@ -59,7 +59,8 @@ class EncoderClass(Protocol):
     `layer` layers (0 … depth; None: all). A sequence's rows do not depend on the rest of the batch.
 
     Optional: `activation_checkpointing` (bool, settable), `blocks` (the modules to shard one by one), `description` (the
-        parameters for building it again, if it starts from a checkpoint).
+        parameters for building it again, if it starts from a checkpoint), `max_length` (largest number of residues, or
+        None), `reads_rare_residues` (bool: tokens may include those of `alphabet.RARE_RESIDUES`).
     """
 
     @property

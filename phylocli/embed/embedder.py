@@ -14,8 +14,8 @@ import numpy.typing as npt
 import torch
 
 from phylocli import models
-from phylocli.core.alphabet import check_residues, encode_tokens
-from phylocli.core.errors import BadInputError, UsageError
+from phylocli.core.alphabet import check_residues
+from phylocli.core.errors import BadInputError, PhylocliError, UsageError
 from phylocli.core.words import counted
 from phylocli.embed.batching import spans, token_batches, windows
 from phylocli.embed.inputs import Sequences, as_sequences
@@ -36,6 +36,9 @@ WINDOW = 8_192
 
 OVERLAP = 2_048
 """Overlap of adjacent windows. Every residue is computed with at least half of it on either side."""
+
+# A model with a table of positions has windows of that size, with the same fraction of overlap.
+_OVERLAP_FRACTION = OVERLAP / WINDOW
 
 MAX_TOKENS = {"cpu": 8_192, "cuda": 131_072, "mps": 32_768}
 """Maximum number of tokens (with padding) per batch, by type of device."""
@@ -88,13 +91,15 @@ class Embedder:
     sums are not associative). Sequences of more than `window` residues are computed in windows that overlap by `overlap`;
     each residue's embedding comes from the window in which it is farthest from a boundary, and pooling is applied once over
     the residues of the whole sequence. For an encoder with a receptive field of at most `overlap` / 2 residues on either
-    side (all presets of `convolutional`), the result equals the embedding without windows.
+    side (all presets of `convolutional`), the result equals the embedding without windows. A batch that does not fit into
+    memory is computed in halves.
 
     Attributes:
         model: ready for use, on its device.
         layer: use residues after this layer, 0 … `model.depth`; None is the last.
         max_tokens: maximum number of tokens per batch, with padding; 0 chooses by device.
-        window, overlap: for long sequences, in residues.
+        window, overlap: for long sequences, in residues; 0: 8,192 and 2,048, or less for a model with a table of positions
+            (`Model.max_length`).
         on_batch: called with the number of residues of each computed batch.
 
     Examples:
@@ -106,16 +111,25 @@ class Embedder:
     model: Model
     layer: int | None = None
     max_tokens: int = 0
-    window: int = WINDOW
-    overlap: int = OVERLAP
+    window: int = 0
+    overlap: int = 0
     on_batch: Callable[[int], None] | None = None
     _cache: OrderedDict[bytes, FloatArray] = field(default_factory=OrderedDict, repr=False)
 
     def __post_init__(self) -> None:
         if self.layer is not None and not 0 <= self.layer <= self.model.depth:
             raise UsageError(f"the model has no layer {self.layer}", fix=f"its layers are 0 to {self.model.depth}")
+        longest = self.model.max_length
+        if not self.window:
+            self.window = WINDOW if longest is None else min(WINDOW, longest)
+            self.overlap = self.overlap or int(_OVERLAP_FRACTION * self.window)
         if self.max_tokens < 0 or not 0 <= self.overlap < self.window:
             raise UsageError("the batch must hold at least one token, and windows must be longer than their overlap")
+        if longest is not None and self.window > longest:
+            raise UsageError(
+                f"the model cannot compute windows of {self.window:,} residues",
+                fix=f"give at most {longest:,}, its positions",
+            )
         self.max_tokens = self.max_tokens or MAX_TOKENS.get(self.model.device.type, MAX_TOKENS["cpu"])
         self.model.eval()
 
@@ -180,17 +194,51 @@ class Embedder:
     def _residues_of(self, sequences: list[str]) -> list[FloatArray]:
         found: list[FloatArray] = [np.empty((0, 0), dtype=np.float32)] * len(sequences)
         pieces = [(i, span) for i, s in enumerate(sequences) for span in spans(len(s), self.window, self.overlap)]
-        tokens = [encode_tokens(s, self.model.alphabet) for s in sequences]
+        tokens = [self.model.encode(s) for s in sequences]
         for batch in token_batches([stop - start for _, (start, stop, _, _) in pieces], self.max_tokens):
             parts = [tokens[pieces[k][0]][pieces[k][1][0] : pieces[k][1][1]] for k in batch]
-            values = self.model.residues(*pad_batch(parts, self.model.device), self.layer).float().cpu().numpy()
+            for rows, values in self._computed(self.model.residues, parts):
+                for row, k in enumerate(batch[rows]):
+                    index, (start, _, keep_from, keep_to) = pieces[k]
+                    if found[index].size == 0:
+                        found[index] = np.empty((len(sequences[index]), values.shape[2]), dtype=np.float32)
+                    found[index][keep_from:keep_to] = values[row, keep_from - start : keep_to - start]
             self._tell(sum(pieces[k][1][3] - pieces[k][1][2] for k in batch))
-            for row, k in enumerate(batch):
-                index, (start, _, keep_from, keep_to) = pieces[k]
-                if found[index].size == 0:
-                    found[index] = np.empty((len(sequences[index]), values.shape[2]), dtype=np.float32)
-                found[index][keep_from:keep_to] = values[row, keep_from - start : keep_to - start]
         return found
+
+    def _computed(
+        self,
+        compute: Callable[[torch.Tensor, torch.Tensor, int | None], torch.Tensor],
+        parts: SequenceOf[npt.NDArray[np.uint8]],
+    ) -> Iterator[tuple[slice, FloatArray]]:
+        """Yield (rows, values) of a batch of tokens: at once, or in halves if memory does not suffice.
+
+        Raises:
+            PhylocliError: memory does not suffice for one sequence.
+        """
+        pending = [slice(0, len(parts))]
+        while pending:
+            rows = pending.pop()
+            try:
+                values = compute(*pad_batch(parts[rows], self.model.device), self.layer).float().cpu().numpy()
+            except (MemoryError, RuntimeError) as error:
+                if not _is_out_of_memory(error):
+                    raise
+                if rows.stop - rows.start == 1:
+                    raise PhylocliError(
+                        f"not enough memory for {len(parts[rows.start]):,} residues on {self.model.device}",
+                        why=str(error).split("\n", 1)[0],
+                        fix="use --precision bf16, another device, or a smaller model",
+                    ) from error
+            else:
+                yield rows, values
+                continue
+            if self.model.device.type == "cuda":
+                torch.cuda.empty_cache()
+            middle = (rows.start + rows.stop) // 2
+            pending += [slice(middle, rows.stop), slice(rows.start, middle)]
+            self.max_tokens = max(1, min(self.max_tokens, (middle - rows.start) * max(map(len, parts[rows]))))
+            logger.info(f"not enough memory: smaller batches, of {self.max_tokens:,} residues")
 
     @torch.inference_mode()
     def pooled(self, sequences: SequenceOf[str]) -> FloatArray:
@@ -219,8 +267,8 @@ class Embedder:
         short = [i for i, s in enumerate(sequences) if len(s) <= self.window]
         for batch in token_batches([len(sequences[i]) for i in short], self.max_tokens):
             rows = [short[k] for k in batch]
-            tokens, mask = pad_batch([encode_tokens(sequences[i], self.model.alphabet) for i in rows], device)
-            result[rows] = self.model(tokens, mask, self.layer).float().cpu().numpy()
+            for some, values in self._computed(self.model, [self.model.encode(sequences[i]) for i in rows]):
+                result[rows[some]] = values
             self._tell(sum(len(sequences[i]) for i in rows))
         for i, sequence in enumerate(sequences):
             if len(sequence) > self.window:
@@ -234,11 +282,19 @@ class Embedder:
             self.on_batch(residues)
 
 
+def _is_out_of_memory(error: BaseException) -> bool:
+    # On the CPU, torch raises a RuntimeError that only its text tells from others.
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
 def table_metadata(model: Model, layer: int | None) -> dict[str, str]:
-    """Return the metadata of an embedding table: model fingerprint, encoder, pooling, layer, version."""
+    """Return the metadata of an embedding table: model fingerprint, encoder, pooling, layer, version, and for a model of the
+    hub its commit."""
     from phylocli import __version__
 
     return {
+        **({"phylocli.source": model.source} if model.source else {}),
+        **({"phylocli.precision": "bf16"} if model.precision is torch.bfloat16 else {}),
         "phylocli.version": __version__,
         "phylocli.model": model.fingerprint,
         "phylocli.encoder": str(model.config.encoder),
@@ -251,7 +307,7 @@ def load_model(model: PathLike | None = None, device: str = "auto", *, layer: in
     """Return a model by name or folder, ready to embed.
 
     Args:
-        model: name (`phylocli models` lists them) or folder; None is `default`.
+        model: name (`phylocli models` lists them), folder or model of the Hugging Face hub; None is `default`.
         device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
         layer: use residues after this layer, 0 … depth; None is the last.
 

@@ -55,7 +55,8 @@ def embed_file(
             folder (existing, or written with a slash at its end, or with `shard` or `shard_size`) gets Parquet parts and a
             manifest; existing complete parts are kept.
         config: options; may also be given as keywords.
-        model: name or folder of a model (`phylocli.models.find`), a model, or None for `default`.
+        model: name or folder of a model, a model of the Hugging Face hub (`phylocli.models.find`), a `Model`, or None for
+            `default`.
         format: see `TableFormat`; None takes it from the suffix.
         **options: fields of `EmbedConfig`.
 
@@ -70,6 +71,8 @@ def embed_file(
         45
     """
     config = EmbedConfig.of(config, options)
+    import torch
+
     limit_threads(config.threads)
     folder = _folder(output, parts=config.shard is not None or config.shard_size > 0)
     if folder is not None and format not in (None, "parquet"):
@@ -82,6 +85,8 @@ def embed_file(
     if config.untrained is not None:
         loaded = random_weights(loaded, config.untrained)
     loaded = with_pooling(loaded, config.pooling)
+    if config.precision == "bf16":
+        loaded.precision = torch.bfloat16
     if config.translate and loaded.alphabet != "protein":
         raise UsageError("--translate gives proteins, and the model is one of nucleotides", fix="leave out --translate")
     sources = expand(source)
@@ -92,10 +97,13 @@ def embed_file(
     parameters = {
         **config.to_parameters(),
         "model": named,
+        "source": loaded.source,
         "fingerprint": loaded.fingerprint,
         "pooling": loaded.config.pooling,
         "device": ",".join(map(str, places)),
     }
+    if config.compile:
+        loaded.encoder.compile(dynamic=True)
     if folder is None:
         assert format is not None
         return _one_table(sources, output, maker, known, config.on_duplicate, format, config.code, parameters)

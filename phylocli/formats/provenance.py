@@ -30,6 +30,7 @@ _LIBRARIES = (
     "ete3",
     "biopython",
     "scikit-learn",
+    "transformers",
 )
 
 

@@ -6,9 +6,11 @@ import json
 import logging
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from phylocli.checkpoints import finding, store
 from phylocli.core.errors import BadInputError, UsageError, unknown_name
 from phylocli.formats.streams import PathLike
 
@@ -16,9 +18,6 @@ logger = logging.getLogger(__name__)
 
 DEFAULT = "default"
 """Name of the model used by default."""
-
-VARIABLE = "PHYLOCLI_MODELS"
-"""Environment variable: folders with further models, separated as in PATH."""
 
 _ROOM = Path(__file__).parent
 _FITTED = ("kernel.", "whitening.")
@@ -50,20 +49,17 @@ class ModelEntry:
     summary: str
 
 
-def roots() -> list[Path]:
-    """Return the folders searched for models, in order: those of PHYLOCLI_MODELS, then the package's own."""
-    named = [Path(part).expanduser() for part in os.environ.get(VARIABLE, "").split(os.pathsep) if part]
-    return [*named, _ROOM]
-
-
 def folders() -> dict[str, Path]:
-    """Return the folders of all models available by name."""
+    """Return the folders of all models available by name: those of the user, then the package's own.
+
+    The name of a checkpoint `ORG--NAME` is `ORG/NAME`.
+    """
     found: dict[str, Path] = {}
-    for root in roots():
+    for root in [*store.roots(), _ROOM]:
         if root.is_dir():
             for folder in sorted(root.iterdir()):
-                if (folder / _CONFIG).is_file():
-                    found.setdefault(folder.name, folder)
+                if (folder / _CONFIG).is_file() and not folder.name.startswith("."):
+                    found.setdefault(folder.name.replace("--", "/"), folder)
     return dict(sorted(found.items(), key=lambda item: (item[0] != DEFAULT, item[0])))
 
 
@@ -95,19 +91,30 @@ def entry(name: str) -> ModelEntry:
     return describe(folders()[name])
 
 
+def is_checkpoint(folder: Path) -> bool:
+    """Return whether a folder is a checkpoint in the format of transformers, not a model of phylocli."""
+    try:
+        content = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and "format" not in content and "encoder" not in content and "model_type" in content
+
+
 def describe(folder: Path) -> ModelEntry:
     """Return the description of a model's folder; its name is the folder's.
 
     Raises:
         BadInputError: it is damaged.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import SafetensorError
 
-    weights = folder / _WEIGHTS
+    name = folder.name.replace("--", "/")
     try:
         description = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
-        with safe_open(weights, framework="numpy") as tensors:
-            sizes = {key: math.prod(tensors.get_slice(key).get_shape()) for key in tensors.keys()}  # noqa: SIM118
+        if is_checkpoint(folder):
+            return _describe_checkpoint(name, folder, description)
+        weights = folder / _WEIGHTS
+        sizes = _sizes(weights)
         fitted = sum(count for key, count in sizes.items() if key.startswith(_FITTED))
         parameters = sum(sizes.values())
         encoder, features, size = str(description["encoder"]), int(description["dimension"]), weights.stat().st_size
@@ -117,9 +124,26 @@ def describe(folder: Path) -> ModelEntry:
             why=str(error) or type(error).__name__,
             fix="install it again",
         ) from error
-    return ModelEntry(
-        folder.name, folder, encoder, parameters, parameters - fitted, features, size, _summary(folder / _CARD)
-    )
+    return ModelEntry(name, folder, encoder, parameters, parameters - fitted, features, size, _summary(folder / _CARD))
+
+
+def _sizes(weights: Path) -> dict[str, int]:
+    """Return the number of values of each tensor of a file; reads its header only."""
+    from safetensors import safe_open
+
+    with safe_open(weights, framework="numpy") as tensors:
+        return {key: math.prod(tensors.get_slice(key).get_shape()) for key in tensors.keys()}  # noqa: SIM118
+
+
+def _describe_checkpoint(name: str, folder: Path, config: Mapping[str, object]) -> ModelEntry:
+    """Return the description of a pretrained checkpoint: all its weights count as trained."""
+    files = sorted(folder.glob("*.safetensors"))
+    parameters = sum(sum(_sizes(file).values()) for file in files)
+    features = config.get("hidden_size", config.get("d_model"))
+    source = store.source_of(folder)
+    summary = f"pretrained {config['model_type']}, " + (str(source) if source else "not from the hub")
+    size = sum(file.stat().st_size for file in files)
+    return ModelEntry(name, folder, "plm", parameters, parameters, int(str(features)), size, summary)
 
 
 def _summary(path: Path) -> str:
@@ -140,17 +164,22 @@ def find(model: PathLike | None = None) -> Path:
     """Return the folder of a model.
 
     Args:
-        model: a name, or a folder; None is `default`. A folder in the working directory with the name of a model is written
-            with a slash: `./default`.
+        model: a name, a folder, or a model of the Hugging Face hub (`ORG/NAME`, `hf:ORG/NAME@REVISION`), which is downloaded
+            at its first use; None is `default`. A folder in the working directory with the name of a model is written with a
+            slash: `./default`.
 
     Raises:
         UsageError: no model of that name, or no default model in this installation.
+        ServiceError: the hub cannot be reached, or has no such model.
+        BadInputError: a model of the hub without weights in safetensors.
     """
     name = DEFAULT if model is None else os.fspath(model)
     known = folders()
     if name in known:
         return known[name]
     path = Path(name)
+    if isinstance(model, str) and not path.exists() and store.parse_id(name) is not None:
+        return finding.find(name)
     if path.exists() or (model is not None and (os.sep in name or "/" in name)):
         return path  # errors are reported on loading
     if name == DEFAULT:
@@ -160,7 +189,37 @@ def find(model: PathLike | None = None) -> Path:
             else "this installation includes no model",
             fix="train one with 'phylocli train families.sto -o run' and use --model run/model",
         )
-    raise unknown_name("there is no model or folder", name, known, more="; or the folder of a model")
+    raise unknown_name(
+        "there is no model or folder",
+        name,
+        known,
+        more="; or the folder of a model, or a model of the hub, as in facebook/esm2_t6_8M_UR50D",
+    )
+
+
+def add(model: str) -> Path:
+    """Download a model of the Hugging Face hub, or update it; return its folder.
+
+    Args:
+        model: `ORG/NAME` or `hf:ORG/NAME@REVISION`.
+
+    Raises:
+        UsageError: not written like that.
+        ServiceError: the hub cannot be reached, or has no such model.
+        BadInputError: the model has no weights in safetensors.
+    """
+    identity = store.parse_id(f"hf:{model.removeprefix('hf:')}")
+    assert identity is not None
+    return finding.add(identity)
+
+
+def remove(name: str) -> Path:
+    """Delete a model of the user by its name; return the folder that it had.
+
+    Raises:
+        UsageError: there is no such model, or it is the package's own.
+    """
+    return store.remove(name)
 
 
 def card(model: PathLike | None = None) -> str:
@@ -170,9 +229,10 @@ def card(model: PathLike | None = None) -> str:
         UsageError: no model of that name.
         BadInputError: it has no card.
     """
-    path = find(model) / _CARD
+    folder = find(model)
+    path = folder / ("README.md" if is_checkpoint(folder) else _CARD)
     if not path.is_file():
-        raise BadInputError(f"{path.parent} has no {_CARD}", fix=f"write {_CARD} into the folder")
+        raise BadInputError(f"{folder} has no {path.name}", fix=f"write {path.name} into the folder")
     text = path.read_text(encoding="utf-8")
     return text if text.endswith("\n") else text + "\n"
 

@@ -10,10 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from phylocli.core.alphabet import ALPHABETS, check_alphabet
+from phylocli.checkpoints import store as checkpoints
+from phylocli.core.alphabet import ALPHABETS, check_alphabet, encode_tokens
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.core.plugins import ENCODERS
 from phylocli.decoders import SequenceDecoder, build_decoder
@@ -52,6 +55,8 @@ class Model(nn.Module):
         heads: networks that predict states of residues from their vectors, by name; see `phylocli.models.heads`.
         decoder: a distribution over sequences given latent vectors, see `phylocli.decoders`; None if the model has none.
         folder: the folder that it was loaded from; None if it was created.
+        precision: of matrix products in embedding (autocast), such as `torch.bfloat16`; None: float32, as the weights.
+        source: model and commit on the Hugging Face hub (`hf:ORG/NAME@COMMIT`), if it is a checkpoint from there.
 
     Examples:
         >>> model = phylocli.Model.create("convolutional", preset="tiny", pooling="mean", seed=0)
@@ -61,6 +66,8 @@ class Model(nn.Module):
     """
 
     folder: Path | None = None
+    source: str | None = None
+    precision: torch.dtype | None = None
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -124,7 +131,7 @@ class Model(nn.Module):
         if preset not in presets:
             raise UsageError(f"the encoder {encoder!r} has no preset {preset!r}", fix=f"it has: {', '.join(presets)}")
         config = ModelConfig(
-            encoder=encoder.replace("_", "-"),
+            encoder=ENCODERS.current(encoder),
             parameters={**presets[preset], **(parameters or {})},
             pooling=pooling,
             pooling_parameters=dict(pooling_parameters or {}),
@@ -188,15 +195,28 @@ class Model(nn.Module):
             digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
 
+    @property
+    def max_length(self) -> int | None:
+        """Largest number of residues that the encoder can take at once; None: any."""
+        found: int | None = getattr(self.encoder, "max_length", None)
+        return found
+
+    def encode(self, residues: str) -> npt.NDArray[np.uint8]:
+        """Return the tokens of an unaligned sequence, shape (L,), as this model reads its letters."""
+        return encode_tokens(residues, self.alphabet, rare=bool(getattr(self.encoder, "reads_rare_residues", False)))
+
     def residues(self, tokens: Tensor, mask: Tensor, layer: int | None = None) -> Tensor:
         """Return an embedding for every residue, (N, L, D); rows of padding are undefined.
 
         Args:
-            tokens: (N, L) int64, as returned by `alphabet.encode_tokens` and `pad_batch`.
+            tokens: (N, L) int64, as returned by `encode` and `pad_batch`.
             mask: (N, L) bool, True on residues, which fill each row from the left.
             layer: return the output of this layer, 0 … depth; None is the last.
         """
-        return self.encoder(tokens, mask, layer)
+        if self.precision is None:
+            return self.encoder(tokens, mask, layer)
+        with torch.autocast(self.device.type, self.precision):
+            return self.encoder(tokens, mask, layer)
 
     def require_head(self, head: str) -> None:
         """Raise a UsageError if the model has no such head on its residue vectors."""
@@ -426,6 +446,8 @@ class Model(nn.Module):
     def load(cls, source: PathLike, device: torch.device | str = "cpu") -> Self:
         """Return a model by name (a `str`) or folder, with verified checksum, ready to embed (`eval`).
 
+        The folder of a checkpoint in the format of transformers works as well, with the mean over residues as pooling.
+
         Raises:
             BadInputError: no model there, a model of another format, or damaged or mismatched weights.
         """
@@ -438,6 +460,8 @@ class Model(nn.Module):
                 f"{path} is not a model folder: it has no {CONFIG}",
                 fix="name the 'model' folder of a training run" if path.is_dir() else "check the path",
             )
+        if catalogue.is_checkpoint(path):
+            return cls._of_checkpoint(path).to(device).eval()
         try:
             description = json.loads((path / CONFIG).read_text(encoding="utf-8"))
             config = ModelConfig.from_json(description)
@@ -471,6 +495,19 @@ class Model(nn.Module):
             raise BadInputError(f"{path}: the weights do not fit the configuration", why=why, fix=_AGAIN) from error
         model.folder = path
         return model.to(device).eval()
+
+    @classmethod
+    def _of_checkpoint(cls, folder: Path) -> Self:
+        """Return a model of a pretrained checkpoint as it is."""
+        parameters = {"checkpoint": str(folder), "mode": "frozen"}
+        model = cls(ModelConfig("plm", parameters))
+        # Its place is no part of what it computes, and thus of its fingerprint.
+        model.config = replace(model.config, parameters={**model.config.parameters, "checkpoint": "", "revision": ""})
+        source = checkpoints.source_of(folder)
+        model.folder, model.source = folder, str(source) if source else None
+        for weights in sorted(folder.glob("*.safetensors")):
+            note_input(weights)
+        return model
 
 
 def load(model: PathLike | None = None, device: str = "cpu") -> Model:

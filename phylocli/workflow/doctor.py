@@ -55,7 +55,7 @@ _OPTIONAL = (
     ),
     ("umap (map, probe)", "umap", (), "pip install '.[map]'; without it t-SNE is used"),
     ("usearch (search --approximate)", "usearch", (), "pip install '.[ann]'"),
-    ("transformers (train, encoder esm2)", "transformers", (), "pip install '.[esm]'"),
+    ("transformers (protein language models)", "transformers", (), "pip install '.[plm]'"),
     ("tensorboard (train, log.tensorboard)", "tensorboard", (), "pip install '.[tensorboard]'"),
     ("wandb (train, log.wandb)", "wandb", (), "pip install '.[wandb]'"),
     ("mmseqs (families, search baselines)", "", ("mmseqs",), "conda install -c bioconda mmseqs2, or apt install mmseqs2"),

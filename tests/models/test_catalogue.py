@@ -56,7 +56,7 @@ def test_names_and_folders_go_through_one_door(shelf: Path, tmp_path: Path, monk
     with pytest.raises(UsageError, match="did you mean 'default'"):
         models.find("defualt")
     with pytest.raises(BadInputError, match="check the path"):
-        models.load("run/model")
+        models.load("./run/model")
 
 
 def test_without_a_default_model_the_error_says_what_to_do(shelf: Path) -> None:

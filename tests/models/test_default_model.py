@@ -9,16 +9,16 @@ import polars as pl
 import pytest
 
 from phylocli import models
+from phylocli.checkpoints import store
 from phylocli.embed import Embedder, embed_file, untrained
 from phylocli.formats import read_families
-from phylocli.models import catalogue
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 @pytest.fixture(autouse=True)
 def only_the_packages_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(catalogue.VARIABLE, raising=False)
+    monkeypatch.delenv(store.VARIABLE, raising=False)
 
 
 def test_default_model_is_small_and_matches_its_card() -> None:

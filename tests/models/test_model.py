@@ -18,7 +18,7 @@ from phylocli.encoders.base.batch import Layout
 from phylocli.encoders.recurrent import Reader
 from phylocli.models.model import Model
 
-ENCODERS = sorted({*plugins.ENCODERS.names()} - {"esm2"})  # its presets are on a hub: see test_encoders_esm2.py
+ENCODERS = sorted({*plugins.ENCODERS.names()} - {"plm"})  # its presets are on a hub: see tests/encoders/test_plm.py
 LENGTHS = [1, 7, 250, 2, 63, 64, 31]
 
 

@@ -43,7 +43,7 @@ from phylocli.tree.models import substitution_model
 
 SMALL: dict[str, Any] = {"encoder.preset": "tiny", "batch.pairs": 8, "batch.max_tokens": 512}
 OBJECTIVES = plugins.OBJECTIVES.names()
-ENCODERS = [name for name in plugins.ENCODERS.names() if name != "esm2"]
+ENCODERS = [name for name in plugins.ENCODERS.names() if name != "plm"]
 
 
 class WaitsForDevice(AssertionError):
@@ -213,13 +213,11 @@ def test_steps_of_every_encoder_stay_on_the_device(
 
 
 @pytest.mark.parametrize("mode", ["frozen", "lora", "full"])
-def test_steps_of_esm2_stay_on_the_device(
+def test_steps_of_plm_stay_on_the_device(
     mode: str, esm_checkpoint: Path, made: Callable[..., Any], elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # transformers reads from the mask whether there is padding, once a batch: the only wait in all encoders.
-    monkeypatch.setattr("transformers.masking_utils._ignore_bidirectional_mask_sdpa", lambda *_, **__: False)
     parameters = {"checkpoint": str(esm_checkpoint), "mode": mode, "project": 8}
-    step_twice(*made(encoder__name="esm2", encoder__parameters=parameters), elsewhere, monkeypatch)
+    step_twice(*made(encoder__name="plm", encoder__parameters=parameters), elsewhere, monkeypatch)
 
 
 @pytest.mark.parametrize(

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+T = TypeVar("T")
 
-def checkpointed(block: Callable[..., Tensor], *inputs: Any, enabled: bool) -> Tensor:
+
+def checkpointed(block: Callable[..., T], *inputs: Any, enabled: bool) -> T:
     """Return the output of one of an encoder's blocks.
 
     Args:

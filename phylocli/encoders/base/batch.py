@@ -28,8 +28,8 @@ class Layout:
     """Positions of the residues of a padded batch in the flat (T, D) form used for computation.
 
     On the CPU only the residues are kept, one sequence after the other (T = their number), so padding costs nothing. On
-    other devices counting them would synchronise host and device, so padding is kept (T = N · L) and its results are
-    ignored. The same code handles both forms.
+    other devices counting them would synchronise host and device, and for `torch.compile` it would be another shape for each
+    batch, so padding is kept (T = N · L) and its results are ignored. The same code handles both forms.
 
     Args:
         mask: (N, L) bool, True on residues, which fill each row from the left.
@@ -41,7 +41,7 @@ class Layout:
         lengths = mask.sum(1)
         position = torch.arange(self.width, device=device).expand(self.batch, -1)
         self.rows: Tensor | None = None
-        if device.type == "cpu":
+        if device.type == "cpu" and not torch.compiler.is_compiling():
             self.rows = mask.reshape(-1).nonzero().squeeze(1)
             self.position = position[mask]
             self.length = torch.repeat_interleave(lengths, lengths)

@@ -75,7 +75,7 @@ def made(cases: dict[str, tuple[str, dict[str, Any]]], families: Path, checkpoin
         settings = {**SMALL, **changes}
         if name.startswith("esm2"):
             settings = {key: value for key, value in settings.items() if key in changes or not key.startswith("encoder")}
-            settings |= {"encoder.name": "esm2", "encoder.parameters.checkpoint": str(checkpoint)}
+            settings |= {"encoder.name": "plm", "encoder.parameters.checkpoint": str(checkpoint)}
         again = name.startswith("momentum")
         found[name] = {"recipe": recipe, "settings": settings, "families": str(families), "again": again}
     return found

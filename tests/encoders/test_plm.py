@@ -1,25 +1,28 @@
-"""ESM-2 as backbone: agreement with transformers in all modes, and self-contained model folders."""
+"""Pretrained protein language models: agreement with transformers, training in all modes, self-contained model folders."""
 
 from __future__ import annotations
 
 import json
 import shutil
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import checkpoints
 import numpy as np
 import polars as pl
 import pytest
 import torch
 import transformers
 
+from phylocli.checkpoints.tokenization import ESM_VOCABULARY as VOCABULARY
 from phylocli.core.alphabet import MASK, UNKNOWN, encode_tokens
 from phylocli.core.errors import BadInputError, MissingDependencyError, PhylocliError, ServiceError, UsageError
-from phylocli.embed import embed_sequences
+from phylocli.embed import Embedder, embed_sequences
 from phylocli.embed.embedder import untrained
 from phylocli.encoders import pad_batch
-from phylocli.encoders._esm_checkpoint import VOCABULARY
 from phylocli.formats import read_families, write_families
 from phylocli.models.model import Model
 from phylocli.train import train_model
@@ -37,30 +40,110 @@ def original(checkpoint: Path) -> Any:
 
 
 def build(folder: Path, **parameters: Any) -> Model:
-    return Model.create("esm2", parameters={"checkpoint": str(folder), **parameters}).eval()
+    return Model.create("plm", parameters={"checkpoint": str(folder), **parameters}).eval()
 
 
-def words(letters: str) -> torch.Tensor:
-    """Return ESM's tokens by its own rule: <cls>, the letters, <eos>."""
-    return torch.tensor([[0, *(VOCABULARY.index(letter) for letter in letters), 2]])
+KINDS = tuple(checkpoints.ADDED)
+SEQUENCES = ["ACDEFGHIKLMNPQRSTVWY", "MXA", "W", "MKVLAGWQ" * 9, "MUBZOK", "KVMLA", "MKVLAGWQ" * 9]
 
 
-SEQUENCES = ["ACDEFGHIKLMNPQRSTVWY", "MXA", "W", "MKVLAGWQ" * 9]
+def close(found: torch.Tensor, expected: torch.Tensor) -> bool:
+    """Within 1e-5 of the largest value, or of 1."""
+    return bool((found - expected).abs().max() <= 1e-5 * max(1.0, float(expected.abs().max())))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_vectors_are_those_of_the_plain_call_of_transformers(kind: str, pretrained: Callable[[str], Path]) -> None:
+    model, plain = Model.load(pretrained(kind)), checkpoints.plain(kind, pretrained(kind))
+    tokens, mask = pad_batch([model.encode(s) for s in SEQUENCES])
+    with torch.no_grad():
+        for layer in (0, 1, 2, None):
+            together = model.residues(tokens, mask, layer)
+            assert together.shape == (*tokens.shape, 16)
+            for row, sequence in enumerate(SEQUENCES):
+                expected = plain(sequence)[2 if layer is None else layer]
+                assert close(together[row, : len(sequence)], expected), (layer, sequence)
+        embedder = Embedder(model, max_tokens=60)  # batches of other companions
+        pooled, residues = embedder.pooled(SEQUENCES), embedder.residues(SEQUENCES)
+        for row, sequence in enumerate(SEQUENCES):
+            expected = plain(sequence)[-1]
+            assert np.abs(pooled[row] - expected.mean(0).numpy()).max() < 1e-5
+            assert close(torch.from_numpy(residues[row]), expected)
+    assert np.abs(pooled[0] - pooled[3]).max() > 1e-2  # they differ at all
+
+
+@pytest.mark.parametrize("kind", ["esm2", "protbert", "ankh"])
+def test_padded_batches_as_on_gpus_give_the_same_vectors(
+    kind: str, pretrained: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = Model.load(pretrained(kind))
+    batch = pad_batch([model.encode(s) for s in SEQUENCES])
+    with torch.no_grad():
+        unpadded = model(*batch)
+        monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+        assert close(model(*batch), unpadded)
+
+
+@pytest.mark.parametrize(("kind", "longest"), [("esm1b", 298), ("protbert", 398)])
+def test_sequences_beyond_the_table_of_positions_are_embedded_in_windows_and_never_cut(
+    kind: str, longest: int, pretrained: Callable[[str], Path]
+) -> None:
+    model = Model.load(pretrained(kind))
+    assert model.max_length == longest
+    sequence = "".join(np.random.default_rng(0).choice(list("ACDEFGHIKLMNPQRSTVWY"), longest + 50))
+    embedder = Embedder(model)
+    assert (embedder.window, embedder.overlap) == (longest, longest // 4)
+    (residues,) = embedder.residues([sequence])
+    plain = checkpoints.plain(kind, pretrained(kind))
+    assert residues.shape == (longest + 50, 16)
+    cut = (longest + 50) // 2  # in the middle of the overlap of the two windows
+    first, last = plain(sequence[:longest])[-1], plain(sequence[50:])[-1]
+    assert close(torch.from_numpy(residues[:cut]), first[:cut])
+    assert close(torch.from_numpy(residues[cut:]), last[cut - 50 :])
+    with pytest.raises(BadInputError, match="table of positions"):
+        model(*pad_batch([model.encode(sequence)]))
+    with pytest.raises(UsageError, match="windows of"):
+        Embedder(model, window=longest + 1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("mode", ["lora", "full"])
+def test_every_architecture_trains_and_its_folder_needs_no_checkpoint(
+    kind: str, mode: str, pretrained: Callable[[str], Path], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(pretrained(kind), tmp_path / "gone")
+    model = build(folder, mode=mode, project=4).train()
+    model.encoder.activation_checkpointing = True
+    batch = pad_batch([model.encode(s) for s in SEQUENCES])
+    optimiser = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1e-3)
+    model(*batch).square().sum().backward()
+    without = {n for n, p in model.named_parameters() if p.requires_grad and p.grad is None}
+    assert all(name.endswith("pooler.dense.weight") for name in without), without
+    optimiser.step()
+    model.eval().save(tmp_path / "model")
+    shutil.rmtree(folder)
+    with torch.no_grad():
+        assert torch.equal(Model.load(tmp_path / "model")(*batch), model(*batch))
+
+
+def test_models_of_version_0_1_are_read_with_their_fingerprint(checkpoint: Path, tmp_path: Path) -> None:
+    model = build(checkpoint, mode="lora")
+    description = {key: value for key, value in model.encoder.description.items() if key != "tokens"}
+    model.config = replace(model.config, encoder="esm2", parameters={**description, "vocabulary": VOCABULARY})
+    model.save(tmp_path / "old")
+    again = Model.load(tmp_path / "old")
+    assert again.config.encoder == "esm2" and again.fingerprint == model.fingerprint
+    assert (again.encode("MUOK") == again.encode("MCKK")).all()  # as it was trained
+    (row,) = Embedder(again).residues(["MKV"])
+    assert np.abs(row - checkpoints.plain("esm2", checkpoint)("MKV")[-1].numpy()).max() < 1e-5
 
 
 @pytest.mark.parametrize("mode", ["frozen", "lora", "full"])
-def test_residues_are_what_transformers_computes_at_every_layer(mode: str, checkpoint: Path, original: Any) -> None:
-    model = build(checkpoint, mode=mode)
-    tokens, mask = pad_batch([encode_tokens(s) for s in SEQUENCES])
+def test_a_new_model_computes_what_its_checkpoint_does(mode: str, checkpoint: Path) -> None:
+    model, plain = build(checkpoint, mode=mode), checkpoints.plain("esm2", checkpoint)
     with torch.no_grad():
-        together = [model.residues(tokens, mask, layer=k) for k in (0, 1, 2, None)]
-        for row, sequence in enumerate(SEQUENCES):
-            alone = original(words(sequence), output_hidden_states=True)
-            expected = [*alone.hidden_states[:2], alone.last_hidden_state, alone.last_hidden_state]
-            for found, reference in zip(together, expected, strict=True):
-                assert torch.allclose(found[row, : len(sequence)], reference[0, 1:-1], atol=1e-5), (mode, sequence)
-    assert together[-1].shape == (*tokens.shape, 16)
-    assert (together[-1][0] - together[1][0]).abs().max() > 0.1
+        found = model.residues(*pad_batch([model.encode(s) for s in SEQUENCES]))
+    assert all(close(found[i, : len(s)], plain(s)[-1]) for i, s in enumerate(SEQUENCES))
 
 
 def test_masked_residues_are_esms_masks(checkpoint: Path, original: Any) -> None:
@@ -73,7 +156,7 @@ def test_masked_residues_are_esms_masks(checkpoint: Path, original: Any) -> None
 
 def test_gradients_go_where_the_mode_says(checkpoint: Path) -> None:
     def trained(pooling: str = "mean", **parameters: Any) -> set[str]:
-        model = Model.create("esm2", pooling=pooling, parameters={"checkpoint": str(checkpoint), **parameters}).train()
+        model = Model.create("plm", pooling=pooling, parameters={"checkpoint": str(checkpoint), **parameters}).train()
         vectors = model(*pad_batch([encode_tokens(s) for s in SEQUENCES]))
         if vectors.requires_grad:
             vectors.square().sum().backward()
@@ -92,7 +175,7 @@ def test_gradients_go_where_the_mode_says(checkpoint: Path) -> None:
 
 
 def test_a_low_rank_update_is_w_plus_ba(checkpoint: Path) -> None:
-    from phylocli.encoders.esm2 import LowRank
+    from phylocli.encoders.plm import LowRank
 
     torch.manual_seed(0)
     base = torch.nn.Linear(6, 5)
@@ -145,7 +228,7 @@ def test_training_from_a_checkpoint_gives_a_model_that_embeds(
     families = sorted(read_families(examples / "families.sto"), key=len)[:3]
     write_families(infer_trees(families, engine="nj"), tmp_path / "few.sto")
     settings = {
-        "encoder.name": "esm2",
+        "encoder.name": "plm",
         "encoder.parameters.checkpoint": checkpoint,
         "batch.pairs": 8,
         "validation.pairs": 8,
@@ -169,7 +252,7 @@ def test_a_frozen_model_with_nothing_to_train_is_pointed_out(
 ) -> None:
     write_families([simulate(f"PF{i:05d}", 12) for i in range(2)], tmp_path / "families.sto")
     parameters = {"checkpoint": str(checkpoint), "mode": "frozen"}
-    settings = {"encoder": {"name": "esm2", "parameters": parameters}, "batch.pairs": 4}
+    settings = {"encoder": {"name": "plm", "parameters": parameters}, "batch.pairs": 4}
     train_model([tmp_path / "families.sto"], tmp_path / "run", steps=1, device="cpu", settings=settings)
     assert "the model has no trainable weights" in capsys.readouterr().err
 
@@ -178,7 +261,7 @@ def test_without_transformers_the_message_says_how_to_get_it(checkpoint: Path, m
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(MissingDependencyError) as caught:
         build(checkpoint)
-    assert caught.value.fix == "pip install '.[esm]'"
+    assert caught.value.fix == "pip install '.[plm]'"
 
 
 def test_a_hub_that_cannot_be_reached_is_a_service_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -187,7 +270,7 @@ def test_a_hub_that_cannot_be_reached_is_a_service_error(monkeypatch: pytest.Mon
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(ServiceError, match="facebook/esm2_t6_8M_UR50D"):
-        Model.create("esm2", preset="tiny")
+        Model.create("plm", preset="tiny")
 
 
 def change(folder: Path, **words: Any) -> None:
@@ -206,19 +289,32 @@ def emptied(folder: Path) -> None:
     save_file({n: t for n, t in tensors.items() if "layer.1" not in n}, folder / "model.safetensors", {"format": "pt"})
 
 
+def renamed(folder: Path) -> None:
+    change(folder, model_type="protein-thing", auto_map={"AutoModel": "modeling.Thing"})
+    (folder / "modeling.py").write_text("raise SystemExit('this code ran')")
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda f: change(f, model_type="bert"), "not an ESM-2"),
-        (lambda f: change(f, position_embedding_type="absolute"), "not an ESM-2"),
+        (lambda f: change(f, model_type="bert"), "lacks weights of its architecture, 'bert'"),
+        (lambda f: change(f, model_type="bart", is_encoder_decoder=True), "encoder with a decoder"),
+        (lambda f: change(f, is_folding_model=True), "structures"),
+        (renamed, "code of its own"),
         (lambda f: (f / "config.json").unlink(), "no checkpoint"),
-        (unsafe, "safetensors"),
+        (unsafe, "only pytorch_model.bin"),
         (emptied, "lacks weights"),
-        (lambda f: change(f, vocab_size=40), "cannot be read|lacks weights|not ESM's letters"),
-        (lambda f: (f / "vocab.txt").write_text("\n".join(VOCABULARY[:-9])), "not ESM's letters"),
+        (lambda f: change(f, vocab_size=40), "cannot be read|lacks weights"),
+        (lambda f: (f / "vocab.txt").write_text("\n".join(VOCABULARY[:-9])), "no token for"),
+        (lambda f: (f / "vocab.txt").write_text("\n".join([*VOCABULARY[:4], *"xyz", *VOCABULARY[4:]])), "another model"),
+        (lambda f: (f / "vocab.txt").write_text("the\nof\nprotein"), "not a model of proteins|cannot be read"),
+        (lambda f: (f / "tokenizer.json").write_text("{"), "tokenizer of .* cannot be read"),
         (lambda f: (f / "model.safetensors").write_bytes(b"\0" * 99), "cannot be read"),
     ],
-    ids=["bert", "esm-1b", "no-config", "pickle", "incomplete", "vocabulary", "vocab.txt", "damaged"],
+    ids=[
+        *("bert", "decoder", "folding", "remote-code", "no-config", "pickle", "incomplete", "vocabulary"),
+        *("letters-missing", "other-tokenizer", "words", "tokenizer-damaged", "damaged"),
+    ],
 )
 def test_other_checkpoints_are_refused(damage: Any, message: str, checkpoint: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(checkpoint, tmp_path / "checkpoint")
@@ -237,4 +333,4 @@ def test_invalid_parameters_are_usage_errors(parameters: dict[str, Any], checkpo
 
 def test_proteins_only(checkpoint: Path) -> None:
     with pytest.raises(PhylocliError, match="dna"):
-        Model.create("esm2", parameters={"checkpoint": str(checkpoint)}, alphabet="dna")
+        Model.create("plm", parameters={"checkpoint": str(checkpoint)}, alphabet="dna")

@@ -1,0 +1,52 @@
+"""From what a user writes to a checkpoint's folder: a folder, or a model of the hub, which is downloaded once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from phylocli.checkpoints.hub import download
+from phylocli.checkpoints.store import HubId, install_root, locate, parse_id
+from phylocli.core.errors import UsageError
+from phylocli.formats.streams import locks
+from phylocli.formats.streams.writing import explain_os_error
+
+
+def find(text: str, revision: str = "") -> Path:
+    """Return the folder of a checkpoint: a folder, or a model of the hub, downloaded at its first use.
+
+    Args:
+        text: a folder, or an id as in `parse_id`.
+        revision: of an id that does not name one.
+
+    Raises:
+        UsageError: neither a folder nor an id.
+        ServiceError: the hub cannot be reached, or has no such model.
+        BadInputError: the model has no weights in safetensors.
+    """
+    folder = Path(text).expanduser()
+    if folder.is_dir():
+        return folder
+    identity = parse_id(text, revision)
+    if identity is None:
+        raise UsageError(
+            f"there is no folder {text!r}, and it is not the id of a model on the hub",
+            fix="name the folder of a checkpoint, or an id such as facebook/esm2_t6_8M_UR50D",
+        )
+    return locate(identity) or add(identity)  # which waits for another process that is downloading it
+
+
+def add(identity: HubId) -> Path:
+    """Download a checkpoint, or replace it if its branch has moved; return its folder.
+
+    Raises:
+        ServiceError: the hub cannot be reached, or has no such model.
+        BadInputError: the model has no weights in safetensors.
+        PhylocliError: the folder of models cannot be written.
+    """
+    root = install_root()
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise explain_os_error(error, root) from error
+    with locks.waiting(root / f".{identity.folder_name}.lock", f"downloading {identity}"):
+        return download(identity, root / identity.folder_name)

@@ -1,0 +1,173 @@
+"""Models of the Hugging Face hub: pinned, verified, offline when there, and clear messages for all else."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from hub import Hub, Repository
+
+from phylocli import models
+from phylocli.checkpoints import store
+from phylocli.core.errors import BadInputError, ServiceError, UsageError
+from phylocli.formats.streams import file_sha256
+
+Run = Callable[..., Any]
+ESM = "facebook/esm2_t6_8M_UR50D"
+
+
+@pytest.fixture
+def hub(pretrained: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A hub with one model, and an empty folder of models."""
+    monkeypatch.setenv("PHYLOCLI_MODELS", str(tmp_path / "models"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    with Hub() as server:
+        server.models[ESM] = Repository()
+        server.models[ESM].commit(pretrained("esm2"), README__md=b"# ESM-2\n\nEight million weights.\n")
+        monkeypatch.setenv("HF_ENDPOINT", server.address)
+        yield server
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    return lambda: monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+
+
+def test_embed_downloads_a_model_once_and_records_its_commit(
+    cli: Run, hub: Hub, examples: Path, tmp_path: Path, offline: Callable[[], None]
+) -> None:
+    first = cli("embed", examples / "globins.fasta", "--model", ESM, "-o", tmp_path / "a.parquet")
+    assert first.exit_code == 0, first.stderr
+    offline()
+    again = cli("embed", examples / "globins.fasta", "-m", f"hf:{ESM}", "-o", tmp_path / "b.parquet", "--max-tokens", 500)
+    assert again.exit_code == 0, again.stderr
+    a, b = (pl.read_parquet(tmp_path / f"{name}.parquet") for name in "ab")
+    assert a["id"].equals(b["id"]) and len(a) == 45
+    assert np.abs(np.stack(a["embedding"].to_list()) - np.stack(b["embedding"].to_list())).max() < 1e-5
+    commit = hub.models[ESM].revisions["main"]
+    record = json.loads((tmp_path / "b.parquet.provenance.json").read_text())
+    assert record["parameters"]["source"] == f"hf:{ESM}@{commit}"
+    folder = tmp_path / "models" / "facebook--esm2_t6_8M_UR50D"
+    assert {"name": str(folder / "model.safetensors"), "sha256": file_sha256(folder / "model.safetensors")}.items() <= next(
+        item for item in record["inputs"] if item["name"].endswith("safetensors")
+    ).items()
+    assert not list((tmp_path / "models").glob(".*.part")) and not (folder / ".cache").exists()
+    searched = cli("search", tmp_path / "a.parquet", examples / "globins.fasta", "-o", tmp_path / "hits.tsv")
+    assert searched.exit_code == 0, searched.stderr  # the table names its model
+
+
+def test_models_are_added_listed_shown_updated_and_removed(
+    cli: Run, hub: Hub, pretrained: Callable[[str], Path], tmp_path: Path
+) -> None:
+    added = cli("models", "add", ESM)
+    folder = tmp_path / "models" / "facebook--esm2_t6_8M_UR50D"
+    assert added.exit_code == 0 and added.stdout == f"{folder}\n"
+    old = hub.models[ESM].revisions["main"]
+    row = next(line.split("\t") for line in cli("models").stdout.splitlines() if line.startswith(ESM))
+    assert row[1] == "plm" and row[4] == "16" and row[6] == f"pretrained esm, hf:{ESM}@{old}"
+    assert "Eight million weights." in cli("models", "show", ESM).stdout
+    new = hub.models[ESM].commit(pretrained("esm2"), README__md=b"# ESM-2\n\nAgain.\n")
+    assert models.load(ESM).source == f"hf:{ESM}@{old}"  # pinned, although main has moved
+    assert cli("models", "add", ESM).exit_code == 0
+    assert models.load(ESM).source == f"hf:{ESM}@{new}"
+    asked = len(hub.requests)
+    assert cli("models", "add", ESM).exit_code == 0 and len(hub.requests) == asked + 1  # nothing is downloaded twice
+    assert cli("models", "add", f"{ESM}@{old}").exit_code == 0
+    assert models.load(f"{ESM}@{old}").source == f"hf:{ESM}@{old}"
+    assert cli("models", "rm", ESM).exit_code == 0 and not folder.exists()
+    assert cli("models", "rm", ESM).exit_code == 2
+    assert cli("models", "rm", "default").exit_code == 2  # the package's own stays
+    assert store.locate(store.HubId(ESM, old)) is not None
+
+
+def test_a_copy_in_the_cache_of_huggingface_hub_is_used_offline(
+    hub: Hub, tmp_path: Path, offline: Callable[[], None]
+) -> None:
+    import huggingface_hub
+
+    for name in ("config.json", "model.safetensors", "vocab.txt"):
+        huggingface_hub.hf_hub_download(ESM, name, endpoint=hub.address, cache_dir=tmp_path / "cache")
+    offline()
+    assert models.load(ESM).source == f"hf:{ESM}@{hub.models[ESM].revisions['main']}"
+
+
+def test_without_network_the_message_says_what_to_download_and_where_to_put_it(
+    cli: Run, hub: Hub, pretrained: Callable[[str], Path], examples: Path, tmp_path: Path, offline: Callable[[], None]
+) -> None:
+    offline()
+    failed = cli("embed", examples / "globins.fasta", "--model", ESM, "-o", tmp_path / "a.parquet")
+    folder = tmp_path / "models" / "facebook--esm2_t6_8M_UR50D"
+    assert failed.exit_code == 69 and not (tmp_path / "a.parquet").exists()
+    assert "model.safetensors" in failed.stderr and f"{ESM}/tree/main" in failed.stderr and str(folder) in failed.stderr
+    shutil.copytree(pretrained("esm2"), folder)  # by hand
+    assert cli("embed", examples / "globins.fasta", "--model", ESM, "-o", tmp_path / "a.parquet").exit_code == 0
+    assert models.load(ESM).source is None
+
+
+def test_damaged_downloads_and_changed_files_are_refused(cli: Run, hub: Hub, tmp_path: Path) -> None:
+    hub.damaged.add("model.safetensors")
+    with pytest.raises(ServiceError, match="is damaged"):
+        models.find(ESM)
+    folder = tmp_path / "models" / "facebook--esm2_t6_8M_UR50D"
+    assert not folder.exists()
+    hub.damaged.clear()
+    assert models.find(ESM) == folder
+    weights = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(weights[:-1] + bytes([weights[-1] ^ 1]))
+    with pytest.raises(BadInputError, match="damaged"):
+        models.load(ESM)
+    (folder / "source.json").write_text("{}")
+    with pytest.raises(BadInputError, match=r"source\.json is damaged"):
+        models.load(ESM)
+
+
+def test_only_safetensors_and_vocabularies_are_downloaded(hub: Hub, pretrained: Callable[[str], Path]) -> None:
+    hub.models[ESM].commit(pretrained("esm2"), pytorch_model__bin=b"pickle", modeling__py=b"raise SystemExit", tf__h5=b"x")
+    names = {path.name for path in models.find(ESM).iterdir()}
+    assert names == {"config.json", "model.safetensors", "vocab.txt", "tokenizer_config.json", "source.json"}
+
+
+def test_what_the_hub_cannot_give_is_explained(hub: Hub, pretrained: Callable[[str], Path], tmp_path: Path) -> None:
+    pickled = shutil.copytree(pretrained("esm2"), tmp_path / "pickled")
+    (pickled / "model.safetensors").rename(pickled / "pytorch_model.bin")
+    for name in ("some/pickles", "some/gated", "some/nothing"):
+        hub.models[name] = Repository()
+    hub.models["some/pickles"].commit(pickled)
+    hub.models["some/gated"].commit(pretrained("esm2"))
+    hub.models["some/gated"].gated = True
+    hub.models["some/nothing"].commit(pretrained("esm2"))
+    next(iter(hub.models["some/nothing"].commits.values())).pop("config.json")
+    cases: list[tuple[str, type[Exception], str]] = [
+        ("some/unknown", ServiceError, "has no model 'some/unknown'"),
+        (f"{ESM}@nowhere", ServiceError, "no revision 'nowhere'"),
+        ("some/pickles", BadInputError, "no weights in safetensors, only pytorch_model.bin"),
+        ("some/gated", ServiceError, "gated"),
+        ("some/nothing", BadInputError, "no config.json"),
+        ("hf:esm2", UsageError, "not the id of a model"),
+        ("hf:a/../b", UsageError, "not the id of a model"),
+    ]
+    for name, kind, message in cases:
+        with pytest.raises(kind, match=message):
+            models.find(name)
+    assert sorted(path.name for path in (tmp_path / "models").iterdir() if not path.name.startswith(".")) == []
+
+
+def test_what_could_be_a_path_is_not_looked_up_on_the_hub(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run").mkdir()
+    for text in ("run/model", "./some/unknown", "/some/unknown", "a/b/c"):
+        with pytest.raises(BadInputError):
+            models.load(text)
+    assert hub.requests == []
+
+
+def test_training_starts_from_a_model_of_the_hub_and_records_its_commit(hub: Hub) -> None:
+    model = models.Model.create("plm", parameters={"checkpoint": ESM, "mode": "lora"})
+    assert model.encoder.description["checkpoint"] == ESM
+    assert model.encoder.description["revision"] == hub.models[ESM].revisions["main"]
