@@ -192,6 +192,8 @@ class ResiduesConfig(Config):
     """Labelled sequences per step."""
     max_length: Count = 256
     """Largest number of residues of each; longer ones are cropped at random."""
+    masked: BelowOne = 0.0
+    """Fraction of their residues that the encoder does not see; their labels are predicted all the same."""
     hidden: Number = 128
     """Channels of the convolution in each head; 0: a linear map of each residue vector."""
     kernel: Annotated[int, Field(ge=1, le=63)] = 7

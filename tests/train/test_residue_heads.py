@@ -16,6 +16,7 @@ import torch
 
 from phylocli.config.assignments import nested
 from phylocli.config.train import TrainConfig
+from phylocli.core.alphabet import MASK
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.encoders import pad_batch
 from phylocli.models.heads import find_head
@@ -148,6 +149,22 @@ def test_sequences_are_sampled_by_weight_and_cropped_with_their_labels(table: Pa
         counts[next(k for k, own in enumerate(codes) if part in [own[i : i + 15] for i in range(len(own))])] += 1
     assert counts.min() > 20 and 0.2 < counts[3] / counts.sum() < 0.31  # 8 of 31
     assert labels.held_out(10) is None
+
+
+def test_residues_are_masked_in_training_only_and_keep_their_labels(table: Path) -> None:
+    labels, masked = (
+        load_residue_labels(table, ["3di"], sequences=4, max_length=40, seed=0, masked=fraction) for fraction in (0.0, 0.25)
+    )
+    hidden = total = 0
+    for step in range(50):
+        whole, part = labels.batch(step), masked.batch(step)
+        for one, two, *targets in zip(whole.tokens, part.tokens, whole.targets["3di"], part.targets["3di"], strict=True):
+            assert np.array_equal(*targets)
+            assert np.array_equal(one[two != MASK], two[two != MASK])
+            hidden, total = hidden + int((two == MASK).sum()), total + len(two)
+    assert 0.22 < hidden / total < 0.28
+    held_out = masked.held_out(9)
+    assert held_out is not None and not any((tokens == MASK).any() for tokens in held_out.tokens)
 
 
 @pytest.mark.parametrize(

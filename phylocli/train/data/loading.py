@@ -104,10 +104,8 @@ def _residue_labels(config: TrainConfig) -> ResidueLabels | None:
     residues = config.residues
     if not residues.heads:
         return None
-    sequences, longest = residues.sequences, residues.max_length
-    return load_residue_labels(
-        residues.labels, list(residues.heads), sequences=sequences, max_length=longest, seed=config.seed
-    )
+    sizes = {"sequences": residues.sequences, "max_length": residues.max_length}
+    return load_residue_labels(residues.labels, list(residues.heads), **sizes, seed=config.seed, masked=residues.masked)
 
 
 def _input_numbers(inputs: Sequence[PathLike], fractions: Sequence[float]) -> dict[str, int]:

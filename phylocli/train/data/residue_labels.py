@@ -23,6 +23,7 @@ from phylocli.formats.tables import read_table, require_columns
 from phylocli.models.heads import Targets, find_head
 from phylocli.pairs import PARTS
 from phylocli.views import Tokens
+from phylocli.views.masking import Masking
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +64,7 @@ class ResidueLabels:
         sequences: number of sequences per step.
         max_length: maximum length in residues; longer sequences are cropped at random positions.
         seed: the random seed; with the step, it determines the sample.
+        masked: probability with which a residue of a training sequence is replaced by the mask token; its targets stay.
     """
 
     def __init__(
@@ -74,16 +76,21 @@ class ResidueLabels:
         sequences: int,
         max_length: int,
         seed: int,
+        masked: float = 0.0,
     ) -> None:
         self.training, self.validation = training, validation
         self.weight = weight / weight.sum()
         self.sequences, self.max_length, self.seed = min(sequences, len(training)), max_length, seed
+        self.mask = Masking(masked) if masked else None
 
     def batch(self, step: int) -> LabelledBatch:
         """Return the sequences of a step, counted from 0."""
         rng = np.random.default_rng([self.seed, LABELS, step])
         chosen = rng.choice(len(self.training), self.sequences, replace=False, p=self.weight)
-        return self._cropped(self.training, chosen.tolist(), rng)
+        batch = self._cropped(self.training, chosen.tolist(), rng)
+        if self.mask is not None:
+            batch.tokens = [self.mask(tokens, rng) for tokens in batch.tokens]
+        return batch
 
     def held_out(self, most: int) -> LabelledBatch | None:
         """Return up to `most` cropped validation sequences, the same at every call; None if there are none."""
@@ -105,14 +112,14 @@ class ResidueLabels:
 
 
 def load_residue_labels(
-    source: PathLike, heads: Sequence[str], *, sequences: int, max_length: int, seed: int
+    source: PathLike, heads: Sequence[str], *, sequences: int, max_length: int, seed: int, masked: float = 0.0
 ) -> ResidueLabels:
     """Read a table of residue labels.
 
     Args:
         source: a table in TSV, CSV, Parquet or Arrow; profiles require Parquet or Arrow.
         heads: names of the heads whose columns are read.
-        sequences, max_length, seed: see `ResidueLabels`.
+        sequences, max_length, seed, masked: see `ResidueLabels`.
 
     Raises:
         BadInputError: a column is missing, labels do not match their sequence or head, or there is no training sequence.
@@ -152,7 +159,9 @@ def load_residue_labels(
         f"residue labels: {counted(len(training), 'sequence')} to train {', '.join(heads)} on, "
         f"{len(validation)} for validation"
     )
-    return ResidueLabels(training, validation, np.array(weights), sequences=sequences, max_length=max_length, seed=seed)
+    return ResidueLabels(
+        training, validation, np.array(weights), sequences=sequences, max_length=max_length, seed=seed, masked=masked
+    )
 
 
 def _weight(value: object, where: str) -> float:
