@@ -54,6 +54,7 @@ from phylocli.tree.likelihood import interchange, local_support, refine_trees
 
 SECONDS = 8 * 60
 ENCODERS = [name for name in plugins.ENCODERS.names() if name != "plm"]  # whose weights are on a hub
+CONTRASTIVE = [name for name in recipes.names() if recipes.read(name).values.get("task", "contrast") == "contrast"]
 
 Row = dict[str, Any]
 
@@ -304,7 +305,7 @@ class Benchmark:
 
     def run(self) -> None:
         """Do all stages, agreement first."""
-        for recipe in recipes.names():
+        for recipe in CONTRASTIVE:
             self.stage(f"agreement: step, {recipe}", lambda recipe=recipe: self.step(recipe))
         for encoder in ENCODERS:
             self.stage(f"agreement: step, {encoder}", lambda encoder=encoder: self.step("simclr", encoder))

@@ -94,7 +94,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--preset", default="tiny")
-    parser.add_argument("--recipes", nargs="+", default=recipes.names())
+    contrastive = [name for name in recipes.names() if recipes.read(name).values.get("task", "contrast") == "contrast"]
+    parser.add_argument("--recipes", nargs="+", default=contrastive)
     options = parser.parse_args()
     console.show_messages(console.QUIET)
     torch.set_num_threads(1)

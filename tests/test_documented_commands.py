@@ -232,8 +232,9 @@ def test_the_commands_of_a_page_run_in_their_order(
         fetches = page.name == FETCHES and line.startswith("phylocli fetch")
         if not fetches and any(re.search(pattern, line) for pattern in PARSED_ONLY):
             continue
-        if line.startswith("phylocli train") and "--resume" not in line:
-            shutil.rmtree(folder / "run")  # the pool's, or that of a command before
+        output = re.search(r"phylocli train .*-o (\S+)", line)
+        if output and "--resume" not in line:
+            shutil.rmtree(folder / output[1], ignore_errors=True)  # the pool's, or that of a command before
         run(smaller(line), folder)
 
 

@@ -127,6 +127,25 @@ class DecoderConfig(Plugin):
     """What is decoded from the first view's latent vector: this view, or its partner."""
 
 
+class DiffusionConfig(Config):
+    """The latent diffusion of the recipe `latent-diffusion`: its network, and its training."""
+
+    prediction: Literal["v", "epsilon"] = "v"
+    """What the network predicts: v, a mixture of signal and noise, or the noise."""
+    times: Annotated[int, Field(ge=2)] = 1000
+    """Times of the cosine noise schedule."""
+    width: Annotated[int, Field(ge=2, multiple_of=2)] = 384
+    """Hidden features."""
+    depth: Count = 4
+    """Residual blocks."""
+    batch: Count = 256
+    """Latent vectors per step."""
+    average: BelowOne = 0.999
+    """Coefficient of the moving average of the weights, with which the model samples."""
+    unconditional: Fraction = 0.1
+    """Fraction of the vectors whose family or clan is hidden; needed for guidance, and for samples of any family."""
+
+
 class OptimiserConfig(Config):
     """The optimiser; the learning rate rises linearly, stays constant, and falls along half a cosine."""
 
@@ -330,6 +349,10 @@ class TrainConfig(Config):
     """Where it was published."""
     inputs: Annotated[tuple[str, ...], Cli(shown=False)] = ()
     """What is trained on."""
+    task: Annotated[Literal["contrast", "latent-diffusion"], Cli(shown=False)] = "contrast"
+    """What is trained: an encoder, or a diffusion model of the latent vectors of a trained one."""
+    latents: Annotated[str, Cli("--latents", metavar="NAME|FOLDER", file=True)] = ""
+    """For --recipe latent-diffusion: the model with a decoder whose latent vectors are learned."""
     seed: Seed = 0
     steps: Annotated[int, Field(ge=1), Cli(metavar="N")] = 600
     """Optimiser steps."""
@@ -359,6 +382,8 @@ class TrainConfig(Config):
     """What is minimised."""
     decoder: DecoderConfig = DecoderConfig()
     """What turns latent vectors into sequences."""
+    diffusion: DiffusionConfig = DiffusionConfig()
+    """The diffusion model of latent vectors."""
     optimiser: OptimiserConfig = OptimiserConfig()
     """AdamW and its learning rate."""
     batch: BatchConfig = BatchConfig()
@@ -523,6 +548,7 @@ def _without_replaced(table: str, old: dict[str, Any], new: dict[str, Any]) -> d
         repooled = "pooling" in new and new["pooling"] != old.get("pooling")
         return {**old, **({"parameters": {}} if replaced else {}), **({"pooling_parameters": {}} if repooled else {})}
     if not replaced:
-        return old
+        other = table == "objective" and "contrast" in new and new["contrast"] != old.get("contrast")  # within hybrid
+        return {key: value for key, value in old.items() if not (other and key == "contrast_parameters")}
     kept = {"view": str(new["name"]).split("+"), "decoder": list(DecoderConfig.model_fields)}.get(table, [])
     return {key: value for key, value in old.items() if key in kept}

@@ -64,7 +64,7 @@ def with_pooling(model: Model, pool: str | None) -> Model:
             why=f"that pooling is learned, and the model was trained with {model.config.pooling!r}",
             fix="use mean or max, or train a model with it",
         )
-    other = Model(replace(model.config.before_fitting(), pooling=pool, pooling_parameters={}))
+    other = Model(replace(model.config.before_fitting(), pooling=pool, pooling_parameters={}, decoder=None))
     other.encoder = model.encoder
     return other.to(model.device).eval()
 

@@ -49,5 +49,12 @@ def check_config(config: TrainConfig) -> None:
             "To train them, use --set residues.labels=TABLE"
         )
     trackers.check(config.log)
+    if (config.task == "latent-diffusion") != bool(config.latents):
+        raise UsageError(
+            "the recipe latent-diffusion needs a model whose latent vectors it learns"
+            if not config.latents
+            else "--latents is for the recipe latent-diffusion only",
+            fix="use --recipe latent-diffusion --latents run/model, with the model of a run with --recipe hybrid",
+        )
     if not config.inputs:
         raise UsageError("no inputs given", fix="give family records with trees, or pairs tables")

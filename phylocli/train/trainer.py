@@ -27,7 +27,7 @@ from phylocli.core.words import counted
 from phylocli.formats.provenance import provenance
 from phylocli.formats.streams import PathLike, locks, write_text
 from phylocli.models.device import choose_device
-from phylocli.train import checkpoints, divergence
+from phylocli.train import checkpoints, divergence, latent_diffusion
 from phylocli.train.checks import check_config
 from phylocli.train.compilation import compile_encoder
 from phylocli.train.data.batch_sampler import Corpus
@@ -135,6 +135,8 @@ def train_model(
         config = TrainConfig.model_validate(world.on_main(lambda: resolved().model_dump()))
         world.on_main(lambda: held.enter_context(locks.exclusive(folder)))
         state = checkpoints.from_main(world, lambda: open_run(folder, config, resume))
+        if config.task == "latent-diffusion":
+            return latent_diffusion.train(folder, config, state, device, world)
         done = state is not None and state["step"] >= config.steps
         if done and world.on_main((folder / MODEL / "config.json").is_file):
             logger.info(f"{folder} is complete ({config.steps} steps); the model is in {folder / MODEL}")

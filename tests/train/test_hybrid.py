@@ -136,6 +136,15 @@ def test_a_run_resumes_to_the_same_weights(run: Path, families: Path, tmp_path: 
     assert Model.load(again / "model").fingerprint == Model.load(run / "model").fingerprint
 
 
+def test_another_contrastive_part_drops_the_parameters_of_the_one_before() -> None:
+    made = TrainConfig.of(None, {"recipe": "hybrid", "objective": {"contrast": "nt-xent"}})
+    assert made.objective.parameters == {"alpha": 0.02, "contrast": "nt-xent"}
+    made = TrainConfig.of(None, {"recipe": "hybrid", "objective": {"contrast_parameters": {"queue": 9}}})
+    assert made.objective.parameters["contrast_parameters"] == {"queue": 9, "momentum": 0.99}
+    made = TrainConfig.of(None, {"recipe": "hybrid", "decoder": {"name": "autoregressive", "width": 8}})
+    assert made.decoder.parameters == {"width": 8} and made.decoder.y == 0.5
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
