@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import glob
+import itertools
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from phylocli.formats.input_formats import SEQUENCE_FORMATS
+
+_MOST_RECORDS = 2000
+"""Records that are opened for the names of their families while the user waits for a completion."""
 
 
 def model_names(incomplete: str) -> list[str]:
@@ -33,6 +39,33 @@ def stored_families(context: typer.Context, incomplete: str) -> list[str]:
     from phylocli.store import Store
 
     return [name for name in Store(context.params.get("store")).accessions() if name.startswith(incomplete)]
+
+
+def family_names(context: typer.Context, incomplete: str) -> list[str]:
+    """Complete accessions, or names in any case: of the newest Pfam release in the store, else of the store's families."""
+    from phylocli.core.errors import PhylocliError
+
+    accessions, text = stored_families(context, incomplete), incomplete.casefold()
+    if not text or accessions:
+        return accessions
+    from phylocli.fetch.lookup import of_release, of_store
+    from phylocli.fetch.services.pfam import CLANS
+    from phylocli.store import Store
+    from phylocli.store.inventory import releases_there
+
+    store, found = Store(context.params.get("store")), []
+    listings = [path for number in releases_there(store.root) if (path := store.release_path(number) / CLANS).is_file()]
+    known = of_release(listings[-1]) if listings else itertools.islice(of_store(store), _MOST_RECORDS)
+    with contextlib.suppress(PhylocliError):  # a damaged file
+        # With the letters as typed: names are compared without case, completions with it.
+        found = [incomplete + family.name[len(text) :] for family in known if family.name.casefold().startswith(text)]
+    return found
+
+
+def run_inputs(context: typer.Context, incomplete: str) -> list[str]:
+    """Complete accessions of families and clans, and the files that they would hide from the shell."""
+    found = [*stored_families(context, incomplete), *_stored_clans(context, incomplete)]
+    return found and [*found, *sorted(glob.glob(f"{glob.escape(incomplete)}*"))]  # noqa: PTH207  as typed
 
 
 def _stored_clans(context: typer.Context, incomplete: str) -> list[str]:
@@ -75,7 +108,7 @@ FamilyOption = Annotated[
         "--family",
         metavar="ACC",
         help="Use this family of the store, by accession or name; may be repeated. Missing earlier stages run first.",
-        autocompletion=stored_families,
+        autocompletion=family_names,
     ),
 ]
 ClanOption = Annotated[
@@ -101,6 +134,21 @@ ModelOption = Annotated[
         "phylocli.",
         autocompletion=model_names,
     ),
+]
+TableModelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="NAME|FOLDER",
+        help="The model of the table, if it is not found by its name. 'search' embeds target sequences with it (default: "
+        "the model included in phylocli).",
+        autocompletion=model_names,
+    ),
+]
+TableSequencesOption = Annotated[
+    str | None,
+    typer.Option("--sequences", metavar="FASTA", help="The sequences of the table, for alignments."),
 ]
 LabelsOption = Annotated[
     str | None,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from phylocli.cli._options import ClanOption, Output, StoreOption, stored_families
+from phylocli.cli._options import ClanOption, Output, StoreOption, family_names
 from phylocli.config.fetch import FetchConfig
 
 EXAMPLES = [
@@ -30,7 +30,7 @@ def command(
             metavar="FAMILY",
             help="Pfam accession (PF00042, PF00042.27), name (globin), clan, or an accession of InterPro, CDD, PANTHER, "
             "PROSITE or UniProt, for its Pfam families.",
-            autocompletion=stored_families,
+            autocompletion=family_names,
         ),
     ] = None,
     clan: ClanOption = None,

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from phylocli.cli._options import OfflineOption, StoreOption
+from phylocli.cli._options import OfflineOption, StoreOption, run_inputs
 from phylocli.config.run import RunConfig
 from phylocli.core.errors import UsageError
 
@@ -32,6 +32,7 @@ def command(
         typer.Argument(
             metavar="CONFIG.toml|FAMILY",
             help="A configuration, or files of families or sequences, Pfam accessions and clans.",
+            autocompletion=run_inputs,
         ),
     ],
     output: Annotated[

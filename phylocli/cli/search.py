@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from phylocli.cli._options import Output, model_names
-from phylocli.config.search import ALIGNMENT, SearchConfig
+from phylocli.cli._options import Output, TableModelOption, TableSequencesOption
+from phylocli.config.search import SearchConfig
 
 EXAMPLES = [
     "phylocli search query.fasta proteome.fasta.gz > hits.tsv",
@@ -44,26 +44,8 @@ def command(
             help="Output format; m8 is BLAST tabular. By default from the suffix, else TSV.",
         ),
     ] = None,
-    sequences: Annotated[
-        str | None,
-        typer.Option(
-            "--sequences",
-            metavar="FASTA",
-            help="The target sequences, for --align and --rerank, if TARGETS is a table.",
-            rich_help_panel=ALIGNMENT,
-        ),
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            "-m",
-            metavar="NAME|FOLDER",
-            help="The model of the table, if it is not found by its name; if TARGETS is sequences, the model that embeds "
-            "them (default: the model included in phylocli).",
-            autocompletion=model_names,
-        ),
-    ] = None,
+    sequences: TableSequencesOption = None,
+    model: TableModelOption = None,
 ) -> None:
     """Find the nearest proteins of each query: query, target, rank, cosine, evalue.
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from phylocli.cli._options import LabelsOption, model_names
+from phylocli.cli._options import LabelsOption, TableModelOption, TableSequencesOption
 from phylocli.config.serve import ServeConfig
 
 logger = logging.getLogger(__name__)
@@ -28,31 +28,16 @@ def command(
     ],
     *,
     labels: LabelsOption = None,
-    sequences: Annotated[
-        str | None,
-        typer.Option(
-            "--sequences",
-            metavar="FASTA",
-            help="Sequences of the table, for alignments; their headers are descriptions. By default the table's own "
-            "column 'sequence', if it has one.",
-        ),
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            "-m",
-            metavar="NAME|FOLDER",
-            help="The model of the table, if it is not found by its name.",
-            autocompletion=model_names,
-        ),
-    ] = None,
+    sequences: TableSequencesOption = None,
+    model: TableModelOption = None,
 ) -> None:
     """Search a table of embeddings in a browser.
 
     Prints the address of a page on this machine: find proteins by id, description, species or family, or paste sequences;
     see their neighbours with cosines and E-values as 'phylocli search' computes them, on the map, and aligned; download the
-    hits. The page can be opened only from this machine, and only with the printed address, which contains a random token.
+    hits. The headers of --sequences are descriptions; without it, sequences are the column 'sequence' of the table, if any.
+
+    The page can be opened only from this machine, and only with the printed address, which contains a random token.
     ^C stops it.
     """
     from phylocli.serve import serve

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -196,6 +197,9 @@ def _placed(layer: Layer, stage: str) -> Layer:
     return layer if stage == "run" else layer.below(stage)
 
 
+_CLAN = re.compile(r"CL\d{4}(\.\d+)?", re.ASCII | re.IGNORECASE)
+
+
 def of_arguments(arguments: list[str]) -> Layer:
     """Return the layer of the command-line arguments: one TOML file, or families (files, accessions, clans).
 
@@ -204,7 +208,7 @@ def of_arguments(arguments: list[str]) -> Layer:
     """
     if len(arguments) == 1 and arguments[0].endswith(".toml"):
         return of_file(arguments[0])
-    clans = [name for name in arguments if name.startswith("CL")]
+    clans = [name for name in arguments if _CLAN.fullmatch(name) and not Path(name).exists()]
     families = [name for name in arguments if name not in clans]
     return Layer("", {key: value for key, value in (("families", families), ("clans", clans)) if value})
 

@@ -16,7 +16,7 @@ from phylocli.core.errors import BadInputError
 from phylocli.formats import Sequence, read_sequences
 from phylocli.formats.sequences.fasta import DuplicatePolicy, OnDuplicate, shorten
 from phylocli.formats.streams import STDIO, PathLike, recording_inputs
-from phylocli.formats.translation import translate
+from phylocli.formats.translation import Translator
 
 logger = logging.getLogger(__name__)
 
@@ -27,10 +27,13 @@ Sequences = PathLike | Iterable[str | Sequence | tuple[str, str]]
 """Sequences in memory, or the path of a sequence file."""
 
 
-def as_sequences(given: Sequences, letters: str = "protein", genetic_code: int | None = None) -> Iterator[Sequence]:
+def as_sequences(
+    given: Sequences, letters: str = "protein", genetic_code: int | None = None, *, report: bool = True
+) -> Iterator[Sequence]:
     """Yield unaligned, checked sequences: those of a file, or letters, `Sequence`s and (id, letters) pairs.
 
-    With a genetic code, coding DNA is translated, see `read_sequences`.
+    With a genetic code, coding DNA is translated, and logged where it may not be in frame unless `report` is false; see
+    `read_sequences`.
 
     Raises:
         BadInputError: a letter that is not a residue, an empty sequence, duplicate ids, a file that cannot be read.
@@ -38,22 +41,25 @@ def as_sequences(given: Sequences, letters: str = "protein", genetic_code: int |
     if isinstance(given, str | os.PathLike):
         if isinstance(given, str) and given.isalpha() and not Path(given).exists():
             raise BadInputError(f"there is no file {shorten(given, 40)!r}", fix="give a single sequence as a list, too")
-        yield from read_sequences(given, letters=letters, genetic_code=genetic_code)
+        yield from read_sequences(given, letters=letters, report=report, genetic_code=genetic_code)
         return
     policy = DuplicatePolicy(fix="give each sequence a unique id")
+    translator = None if genetic_code is None else Translator(genetic_code)
     for number, one in enumerate(given, start=1):
         if isinstance(one, Sequence):
             sequence = one
         else:
             name, residues = (f"seq{number}", one) if isinstance(one, str) else one
             sequence = Sequence(name, residues, where=f"sequence {number}")
-        if genetic_code is not None:
-            sequence = translate(sequence, genetic_code)
+        if translator is not None:
+            sequence = translator(sequence)
         letters_only = sequence.unaligned(letters)
         if not letters_only:
             raise BadInputError(f"{shorten(sequence.id)!r} has no residues", fix="leave it out")
         policy.accept(sequence.id, sequence.where or f"sequence {number}")
         yield Sequence(sequence.id, letters_only, sequence.description, sequence.where)
+    if translator is not None and report:
+        translator.report()
 
 
 @dataclass(frozen=True)
@@ -111,7 +117,8 @@ def survey(
 ) -> Survey | None:
     """Scan files without computing, and return their size; None for pipes, which can be read only once.
 
-    Errors in the input are found here, before hours of work. Reading takes far less time than embedding.
+    Errors in the input are found here, before hours of work, and what `read_sequences` reports is logged here.
+    Reading takes far less time than embedding.
 
     Raises:
         BadInputError: as `read_sequences`.
@@ -121,7 +128,7 @@ def survey(
     sequences = residues = id_letters = 0
     checksum = Checksum()
     with recording_inputs():  # separate: inputs of the run are recorded when they are read for embedding
-        found = read_sequences(sources, on_duplicate=on_duplicate, letters=letters, report=False, genetic_code=genetic_code)
+        found = read_sequences(sources, on_duplicate=on_duplicate, letters=letters, genetic_code=genetic_code)
         for sequence in found:
             sequences += 1
             residues += len(sequence.residues)

@@ -155,7 +155,11 @@ def _one_table(
         check_space(output, _forecast(known, maker, format))
     with Meter(known) as meter, TableWriter(output, maker.schema(), format) as writer:
         sequences = read_sequences(
-            sources, on_duplicate=on_duplicate, letters=maker.model.alphabet, genetic_code=genetic_code
+            sources,
+            on_duplicate=on_duplicate,
+            letters=maker.model.alphabet,
+            report=known is None,
+            genetic_code=genetic_code,
         )
         for table, count, residues in maker.tables(sequences, meter.computed):
             writer.write(table)
@@ -188,7 +192,11 @@ class _Job:
     def run(self, maker: Tabulator, shard: Shard, known: Survey | None, label: str = "") -> tuple[int, Meter]:
         """Compute a shard's missing parts; return their number, and the measurements."""
         sequences = read_sequences(
-            self.sources, on_duplicate=self.on_duplicate, letters=maker.model.alphabet, genetic_code=self.genetic_code
+            self.sources,
+            on_duplicate=self.on_duplicate,
+            letters=maker.model.alphabet,
+            report=known is None,
+            genetic_code=self.genetic_code,
         )
         with Meter(known, label) as meter:
             checksum = known.checksum if known is not None else ""

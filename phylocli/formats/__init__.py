@@ -24,7 +24,7 @@ from phylocli.formats.streams import (
     suffix_of,
     unpacked_name,
 )
-from phylocli.formats.translation import translate
+from phylocli.formats.translation import Translator
 
 _PROTEINS = tuple(known for known in FORMATS if known.name in ("GenBank", "EMBL", "UniProt", "PDB", "mmCIF", "PIR"))
 """Formats that contain proteins, or annotate the proteins of coding sequences; never translated."""
@@ -38,6 +38,7 @@ def read_families(
     on_duplicate: OnDuplicate = "error",
     on_failure: stockholm.OnFailure | None = None,
     genetic_code: int | None = None,
+    report: bool = True,
 ) -> Iterator[Family]:
     """Read families from a file or pipe: the records of a Stockholm file, or any other file of sequences as one family.
 
@@ -52,6 +53,7 @@ def read_families(
             lengths, …), which is then skipped. None raises the error.
         genetic_code: NCBI number of the genetic code for translating coding DNA, see `phylocli.formats.translation`. None
             does not translate; Stockholm is never translated.
+        report: whether to log coding sequences that may not be in frame.
 
     Yields:
         The families, in order.
@@ -71,9 +73,12 @@ def read_families(
             yield from stockholm.read_stream(stream, name, on_duplicate=on_duplicate, on_failure=on_failure)
             return
         records = _records(stream, found, name)
-        if genetic_code is not None and found not in _PROTEINS:
-            records = (translate(record, genetic_code) for record in records)
+        translator = None if genetic_code is None or found in _PROTEINS else Translator(genetic_code)
+        if translator is not None:
+            records = map(translator, records)
         members = list(fasta.accepted(records, name, on_duplicate, fasta.FAMILIES_FIX))
+        if translator is not None and report:
+            translator.report()
     ids = [member.id for member in members]
     rows = [member.residues for member in members]
     title = stem(source)
@@ -111,7 +116,7 @@ def read_sequences(
             standard input. Several files are read as if they were concatenated.
         on_duplicate: policy for duplicate ids.
         letters: `protein` or `dna`; determines whether the proteins or the sequences of GenBank nucleotide records are read.
-        report: whether to log dropped or renamed duplicates.
+        report: whether to log dropped or renamed duplicates, and coding sequences that may not be in frame.
         genetic_code: see `read_families`.
 
     Yields:
@@ -126,14 +131,17 @@ def read_sequences(
         ('MYG_ESCGI', 153)
     """
     policy = fasta.DuplicatePolicy(on_duplicate)
+    translator = None if genetic_code is None else Translator(genetic_code)
     for one in source if isinstance(source, list | tuple) else [source]:
-        yield from _read_one(cast("PathLike | None", one), policy, letters, genetic_code)
+        yield from _read_one(cast("PathLike | None", one), policy, letters, translator)
     if report:
         fasta.policy_report(policy)
+        if translator is not None:
+            translator.report()
 
 
 def _read_one(
-    source: PathLike | None, policy: fasta.DuplicatePolicy, letters: str, genetic_code: int | None
+    source: PathLike | None, policy: fasta.DuplicatePolicy, letters: str, translator: Translator | None
 ) -> Iterator[Sequence]:
     name = display_name(source)
     with open_input(source) as stream:
@@ -144,8 +152,8 @@ def _read_one(
             kept = policy.accept(sequence.id, sequence.where)
             if kept is None:
                 continue
-            if genetic_code is not None and found not in _PROTEINS:
-                sequence = translate(sequence, genetic_code)  # noqa: PLW2901
+            if translator is not None and found not in _PROTEINS:
+                sequence = translator(sequence)  # noqa: PLW2901
             residues = sequence.unaligned()
             if not residues:
                 raise BadInputError(

@@ -39,6 +39,13 @@ def check_translatable(inputs: Iterable[Iterable[Sequence]], what: str) -> None:
         raise UsageError(f"there are no nucleotides to translate in {what}", fix="omit --translate")
 
 
+def nucleotides_among(sequences: SequenceOf[Sequence]) -> list[Sequence]:
+    """Return the sequences that are nucleotides: all, if together they look like them, or each that does by itself."""
+    if looks_like_nucleotides([sequence.residues for sequence in sequences]):
+        return list(sequences)
+    return [sequence for sequence in sequences if is_nucleotide_sequence(sequence.residues)]
+
+
 class NucleotideCheck:
     """Warns once about sequences that look like nucleotides but are read as proteins.
 

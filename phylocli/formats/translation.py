@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+
 from phylocli.core.alphabet import GAPS, check_residues
 from phylocli.core.errors import BadInputError, UsageError
+from phylocli.formats.reading_frames import likelier_frame
 from phylocli.formats.sequences.fasta import Sequence, shorten
+
+logger = logging.getLogger(__name__)
+
+_NAMED = 5
+"""Number of sequences that a warning names."""
 
 
 def check_code(code: int) -> None:
@@ -48,7 +56,7 @@ def translate(sequence: Sequence, code: int = 1) -> Sequence:
             why="only nucleotides can be translated",
             fix="if this is a protein, give it without --translate, apart from coding sequences; else write N",
         ) from error
-    letters = sequence.residues.upper().replace(".", "-").replace("U", "T")
+    letters = _letters(sequence)
     where = f"{sequence.where}: " if sequence.where else ""
     name = shorten(sequence.id)
     try:
@@ -68,3 +76,68 @@ def translate(sequence: Sequence, code: int = 1) -> Sequence:
         raise BadInputError(f"{where}{name!r} has no codon", fix="remove it")
     residues = protein.replace("*", "-") if "-" in protein else body
     return Sequence(sequence.id, residues, sequence.description, sequence.where)
+
+
+class Translator:
+    """Translates the coding sequences of an input, and finds those that may not be in frame.
+
+    Args:
+        code: NCBI number of the genetic code.
+
+    Examples:
+        >>> from phylocli.formats.translation import Translator
+        >>> translator = Translator()
+        >>> [translator(phylocli.Sequence(name, letters)).residues for name, letters in (("a", "ATGAAA"), ("b", "ATGAAAG"))]
+        ['MK', 'MK']
+        >>> translator.findings()
+        ['1 of 2 coding sequences ends in an incomplete codon, which is omitted: b; check that it begins with a codon']
+    """
+
+    def __init__(self, code: int = 1) -> None:
+        self._code, self._count = code, 0
+        self._incomplete: list[str] = []
+        self._shifted: list[str] = []
+
+    def __call__(self, sequence: Sequence) -> Sequence:
+        """Translate a sequence; see `translate`."""
+        protein = translate(sequence, self._code)
+        letters = _letters(sequence).replace("-", "")
+        self._count += 1
+        if len(letters) % 3:
+            self._incomplete.append(shorten(sequence.id))
+        if frame := likelier_frame(letters, self._code):
+            self._shifted.append(f"{shorten(sequence.id)} ({frame})")
+        return protein
+
+    def findings(self) -> list[str]:
+        """Return a message on the sequences that end in an incomplete codon, and one on those read in a wrong frame."""
+        found = []
+        for names, one, many, fix in (
+            (
+                self._incomplete,
+                "ends in an incomplete codon, which is omitted",
+                "end in an incomplete codon, which is omitted",
+                "check that it begins with a codon" if len(self._incomplete) == 1 else "check that they begin with a codon",
+            ),
+            (
+                self._shifted,
+                "looks like a protein in another reading frame",
+                "look like proteins in another reading frame",
+                "give coding sequences from their first codon on",
+            ),
+        ):
+            if names:
+                more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+                of = f"{len(names):,} of {self._count:,} coding sequences" if self._count > 1 else "the coding sequence"
+                found.append(f"{of} {one if len(names) == 1 else many}: {', '.join(names[:_NAMED])}{more}; {fix}")
+        return found
+
+    def report(self) -> None:
+        """Log the findings as warnings."""
+        for finding in self.findings():
+            logger.warning(finding)
+
+
+def _letters(sequence: Sequence) -> str:
+    """Return the letters of a coding sequence, upper case, with T for U and one kind of gap."""
+    return sequence.residues.upper().replace(".", "-").replace("U", "T")

@@ -224,7 +224,8 @@ class Model(nn.Module):
             raise UsageError(
                 f"the model{f' {self.folder}' if self.folder else ''} has no head {head!r}",
                 why=f"it has {', '.join(self.heads)}" if len(self.heads) else "it was trained without heads on residues",
-                fix="train one (--recipe evolution-structure --set residues.labels=TABLE), and name it with --model",
+                fix=f"train one (--recipe evolution-structure --set residues.labels=TABLE --set residues.weights.{head}=1; "
+                f"the column {find_head(head).column} of TABLE has its labels), and name the model with --model",
             )
 
     def predict_residues(self, head: str, residues: Tensor, mask: Tensor) -> Tensor:

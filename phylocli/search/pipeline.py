@@ -244,7 +244,7 @@ class _Search:
         tables = [table for table in (asked, searched) if isinstance(table, EmbeddingTable)]
         options.check_ids([taken for table in tables for taken in table.taken])
         self._find()
-        self._rerank(sequences, code)
+        self._rerank(sequences, code, report=sequences is not searched)
 
     def _find(self) -> None:
         """Find the nearest rows of each query and compute their E-values."""
@@ -271,13 +271,13 @@ class _Search:
         if config.min_cosine is not None:
             self._found.rows[self._found.cosines < config.min_cosine] = -1
 
-    def _rerank(self, sequences: PathLike | Sequences | Mapping[str, str] | None, code: int | None) -> None:
+    def _rerank(self, sequences: PathLike | Sequences | Mapping[str, str] | None, code: int | None, *, report: bool) -> None:
         """Prepare the alignment of the hits."""
         config, table = self._config, self.targets.table
         residues: dict[str, str] = {}
         if sequences is not None and config.reranks:
             hit = {table.ids[row] for row in np.unique(self._found.rows) if row >= 0}
-            residues = read_residues(hit, sequences, code)
+            residues = read_residues(hit, sequences, code, report=report)
         combined = self.targets.residue_alignment if config.rerank is not None else None
         self._reranking = Reranking(config, combined, residues, len(table))
         self.evalue = self._reranking.evalue

@@ -110,14 +110,18 @@ def embedder_of(table: EmbeddingTable, model: PathLike | None = None, device: st
     for name in [model] if model is not None else _candidates(table):
         try:
             loaded = models.load(name)
+            identity = f"{name} is {loaded.fingerprint[:12]}"  # as 'models show' prints it
             if "phylocli.untrained_seed" in table.metadata:
                 loaded = untrained(loaded, int(table.metadata["phylocli.untrained_seed"]))
-            loaded = with_pooling(loaded, table.metadata.get("phylocli.pooling"))
+                identity += f", {loaded.fingerprint[:12]} with the table's random weights"
+            if loaded.config.pooling != (pooling := table.metadata.get("phylocli.pooling", loaded.config.pooling)):
+                loaded = with_pooling(loaded, pooling)
+                identity += f", {loaded.fingerprint[:12]} with the table's pooling ({pooling})"
         except PhylocliError:
             if model is not None:
                 raise
             continue
-        tried.append(f"{name} is {loaded.fingerprint[:12]}")
+        tried.append(identity)
         if loaded.fingerprint == wanted:
             layer = int(table.metadata["phylocli.layer"]) if "phylocli.layer" in table.metadata else None
             return Embedder(loaded.to(place), layer)

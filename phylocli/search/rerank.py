@@ -43,7 +43,11 @@ ALIGNED = 256
 
 
 def read_residues(
-    ids: Iterable[str], source: PathLike | Sequences | Mapping[str, str], genetic_code: int | None = None
+    ids: Iterable[str],
+    source: PathLike | Sequences | Mapping[str, str],
+    genetic_code: int | None = None,
+    *,
+    report: bool = True,
 ) -> dict[str, str]:
     """Return the sequences of the given ids, from a file or from memory.
 
@@ -51,6 +55,7 @@ def read_residues(
         ids: the ids.
         source: sequences, or a mapping from id to unaligned sequence in upper case, which is not validated again.
         genetic_code: the genetic code for the translation of coding DNA; None: the sequences are proteins.
+        report: see `read_sequences`.
 
     Raises:
         BadInputError: an id is missing.
@@ -60,9 +65,10 @@ def read_residues(
         name, found = "sequences", {item: source[item] for item in wanted if item in source}
     else:
         if isinstance(source, str | os.PathLike):
-            name, given = str(source), read_sequences(source, on_duplicate="keep-first", genetic_code=genetic_code)
+            name = str(source)
+            given = read_sequences(source, on_duplicate="keep-first", report=report, genetic_code=genetic_code)
         else:
-            name, given = "sequences", as_sequences(source, genetic_code=genetic_code)
+            name, given = "sequences", as_sequences(source, genetic_code=genetic_code, report=report)
         found = {s.id: s.residues for s in given if s.id in wanted}
     missing = wanted - set(found)
     if missing:

@@ -118,7 +118,7 @@ def embed_targets(
     schema = embeddings_schema(embedder.dimension, metadata=embedder.metadata)
     with Meter(known) as meter, TableWriter(path, schema, "parquet") as writer:
         embedder.on_batch = meter.computed
-        sequences = read_sequences(source, letters=alphabet, genetic_code=genetic_code)
+        sequences = read_sequences(source, letters=alphabet, report=False, genetic_code=genetic_code)
         for ids, lengths, vectors in embedder.blocks(NucleotideCheck(alphabet, TRANSLATE).sequences(sequences)):
             writer.write(sequence_rows(ids, lengths, vectors, schema))
             meter.done(len(ids), sum(lengths))

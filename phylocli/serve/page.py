@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from phylocli.formats.embeddings import EmbeddingTable
-from phylocli.probe.map.page import asset, inert_json
+from phylocli.probe.map.page import asset, inert_json, render
 from phylocli.serve.proteins import Proteins
 from phylocli.serve.requests import MOST_HITS
 from phylocli.serve.service import TRANSLATE
@@ -29,8 +29,6 @@ class Page:
 
 def render_page(title: str, table: EmbeddingTable, proteins: Proteins) -> Page:
     """Return the page of a table; names from outside are escaped, or data of a JSON block."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
     style, style_hash = asset("theme.css")
     own, own_hash = asset("page.css", package=PACKAGE)
     script, script_hash = asset("page.js", package=PACKAGE)
@@ -39,10 +37,9 @@ def render_page(title: str, table: EmbeddingTable, proteins: Proteins) -> Page:
         "aligns": bool(proteins.sequences),
         "example": table.ids[0],
     }
-    environment = Environment(
-        loader=PackageLoader(PACKAGE, "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    html = environment.get_template("page.html.j2").render(
+    html = render(
+        PACKAGE,
+        "page.html.j2",
         title=title,
         source=table.name,
         count=len(table),

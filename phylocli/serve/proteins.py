@@ -155,7 +155,7 @@ def _other_columns(table: EmbeddingTable) -> pl.DataFrame | None:
     else:
         return None
     texts = [column for column in left if column in frame.columns and frame[column].dtype == pl.String and column != "id"]
-    return frame.select(pl.col(ids).cast(pl.String).alias("id"), *texts) if texts else None
+    return frame[texts].insert_column(0, frame[ids].cast(pl.String).alias("id")) if texts else None
 
 
 def _labels_of(

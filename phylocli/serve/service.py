@@ -14,14 +14,14 @@ import numpy.typing as npt
 
 from phylocli.config.search import SearchConfig
 from phylocli.core import console
-from phylocli.core.alphabet import looks_like_nucleotides
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.embed.inputs import as_sequences
 from phylocli.formats import Sequence
 from phylocli.formats.embeddings import EmbeddingTable
+from phylocli.formats.nucleotides import nucleotides_among
 from phylocli.formats.sequences import fasta
 from phylocli.formats.sequences.fasta import shorten
-from phylocli.formats.translation import translate
+from phylocli.formats.translation import Translator
 from phylocli.search import PreparedTable, nearest
 from phylocli.search.local_alignment import LocalAlignment
 from phylocli.search.pipeline import search, search_file
@@ -81,9 +81,10 @@ class ProteinService:
             NotFound: no such protein.
             UsageError, BadInputError: as `phylocli.search`.
         """
-        queries, config = self._queries(request), self._config(request)
+        (queries, notes), config = self._queries(request), self._config(request)
         with self._lock:
-            notes = [] if isinstance(queries, EmbeddingTable) else self._nucleotide_notes(queries)
+            if not isinstance(queries, EmbeddingTable):
+                notes = [*notes, *self._nucleotide_notes(queries)]
             with console.at_level(console.SILENT if notes else console.QUIET):  # the page tells it, and how to translate
                 hits = search(queries, self._targets, config, sequences=self._proteins.sequences)
             if hits.height and not hits["evalue"].count() and self._targets.why_no_evalues:
@@ -97,7 +98,7 @@ class ProteinService:
 
     def download(self, request: Request, format: Literal["tsv", "m8"]) -> Download:
         """Return the hits of a search as `phylocli search` writes them."""
-        queries, config = self._queries(request), self._config(request)
+        (queries, _), config = self._queries(request), self._config(request)
         with self._lock, console.at_level(console.QUIET), tempfile.TemporaryDirectory(prefix="phylocli-") as folder:
             path = Path(folder) / f"hits.{format}"
             search_file(queries, self._targets, path, config, sequences=self._proteins.sequences, format=format)
@@ -127,17 +128,18 @@ class ProteinService:
             "alignments": [_aligned(found, query, target) for found in ranked.alignments[0]],
         }
 
-    def _queries(self, request: Request) -> EmbeddingTable | list[Sequence]:
-        """Return the queries of a request: a row of the table, or sequences.
+    def _queries(self, request: Request) -> tuple[EmbeddingTable | list[Sequence], list[str]]:
+        """Return the queries of a request, a row of the table, or sequences; and notes on them.
 
         Where hits are aligned, a protein is its sequence.
         """
         if request.protein is None:
             return pasted_sequences(request.sequences or "", translated=request.translate)
         if request.align:
-            return [Sequence(request.protein, self._letters(request.protein))]
+            return [Sequence(request.protein, self._letters(request.protein))], []
         table, vectors = self._targets.table, self._vectors(request.protein)
-        return EmbeddingTable("query", [request.protein], table.dimension, dict(table.metadata), vectors=vectors, unit=True)
+        query = EmbeddingTable("query", [request.protein], table.dimension, dict(table.metadata), vectors=vectors, unit=True)
+        return query, []
 
     def _config(self, request: Request) -> SearchConfig:
         """Return the options of a request; a protein of the table is not its own hit."""
@@ -153,7 +155,7 @@ class ProteinService:
         """Return a note that names the sequences that look like nucleotides but are read as proteins, if there are any."""
         if self._targets.embedder.model.alphabet != "protein":
             return []
-        genes = [shorten(one.id) for one in queries if looks_like_nucleotides([one.residues])]
+        genes = [shorten(gene.id) for gene in nucleotides_among(queries)]
         if not genes:
             return []
         more = f" and {len(genes) - NAMED} more" if len(genes) > NAMED else ""
@@ -197,8 +199,9 @@ class ProteinService:
         return self._proteins.sequences[name]
 
 
-def pasted_sequences(text: str, *, translated: bool = False) -> list[Sequence]:
-    """Return the sequences that a user pasted: FASTA, or letters of one sequence, with blanks and numbers between them.
+def pasted_sequences(text: str, *, translated: bool = False) -> tuple[list[Sequence], list[str]]:
+    """Return the sequences that a user pasted: FASTA, or letters of one sequence, with blanks and numbers between them; and
+    notes on coding sequences that may not be in frame.
 
     Args:
         text: as pasted.
@@ -212,8 +215,9 @@ def pasted_sequences(text: str, *, translated: bool = False) -> list[Sequence]:
 
     Examples:
         >>> from phylocli.serve.service import pasted_sequences
-        >>> [(s.id, s.residues) for s in pasted_sequences("1 MKTAY iakqr 10")]
-        [('query', 'MKTAYIAKQR')]
+        >>> sequences, notes = pasted_sequences("1 MKTAY iakqr 10")
+        >>> [(s.id, s.residues) for s in sequences], notes
+        ([('query', 'MKTAYIAKQR')], [])
     """
     if text.lstrip().startswith(">"):
         given = list(fasta.read_stream(io.BytesIO(text.strip().encode()), PASTED))
@@ -227,18 +231,19 @@ def pasted_sequences(text: str, *, translated: bool = False) -> list[Sequence]:
                 fix="paste the letters of one sequence, or FASTA",
             )
         given = [Sequence("query", letters, where=PASTED)]
+    translator = Translator()
     if translated:
-        genes = [looks_like_nucleotides([one.residues]) for one in given]
-        if not any(genes):
+        genes = {id(gene) for gene in nucleotides_among(given)}
+        if not genes:
             raise UsageError("no pasted sequence looks like nucleotides", fix=f"clear the box '{TRANSLATE}'")
-        given = [translate(one) if is_gene else one for one, is_gene in zip(given, genes, strict=True)]
+        given = [translator(one) if id(one) in genes else one for one in given]
     found = list(as_sequences(given))
     if len(found) > MOST_QUERIES or sum(len(sequence.residues) for sequence in found) > MOST_RESIDUES:
         raise UsageError(
             f"the page searches at most {MOST_QUERIES} sequences, of {MOST_RESIDUES:,} residues together",
             fix="use 'phylocli search' for more",
         )
-    return found
+    return found, [f"{finding[0].upper()}{finding[1:]}." for finding in translator.findings()]
 
 
 def _ranked_by(hits: pl.DataFrame) -> str:

@@ -148,13 +148,16 @@ def describe(stage: str, run: Run, found: Found) -> str:
     """Return the description of a stage for `--dry-run`."""
     config = run.config
     files = _count(len(run.files), "file")
-    known = _count(len(found.families), "family", "families")
+    stored = [name for name in config.families if Path(name) not in run.files and name not in found.to_fetch]
+    of_files = found.families[: len(found.families) - len(stored)]
+    known, members = _count(len(of_files), "family", "families"), sum(family.members for family in of_files)
     sources = [
-        *([f"{known} of {files}, {sum(f.members for f in found.families):,} members"] if run.files else []),
+        *([f"{known} of {files}, {members:,} members"] if run.files else []),
+        *([f"{_count(len(stored), 'family', 'families')} of the store"] if stored else []),
         *([f"{', '.join(found.to_fetch[:5])}{' …' * (len(found.to_fetch) > 5)}, to be fetched"] if found.to_fetch else []),
         *([f"all families of {', '.join(config.clans)}"] if config.clans else []),
     ]
-    what = "the families" if config.group else "; ".join(sources) or f"{known} of the store"
+    what = "the families" if config.group else "; ".join(sources)
     de_novo = f"; {', '.join(found.de_novo[:5])} de novo by FAMSA" if found.de_novo and config.align.engine == "auto" else ""
     texts: Mapping[str, str] = {
         "families": f"group {counted(found.sequences, 'sequence')} of {files} into families, "

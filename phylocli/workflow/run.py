@@ -153,7 +153,7 @@ class Chain:
             if not file.is_file():
                 raise BadInputError(
                     f"{file}: no such file, and not a Pfam accession",
-                    fix="check the path, or write it as PF00042; 'phylocli fetch NAME' finds accessions",
+                    fix="check the path, or write it as PF00042, a clan as CL0090; 'phylocli fetch NAME' finds accessions",
                 )
         if config.group and len(files) < len(config.families):
             named = next(name for name in config.families if _ACCESSION.match(name))
@@ -175,7 +175,9 @@ class Chain:
             from phylocli.families import find_families
             from phylocli.families.write import write_members, write_records
 
-            sequences = read_sequences(self.files, on_duplicate=config.on_duplicate, genetic_code=config.code)
+            sequences = read_sequences(
+                self.files, on_duplicate=config.on_duplicate, report=False, genetic_code=config.code
+            )  # reported by check_run
             with find_families(sequences, config) as found:
                 write_records(found, self.grouped, None, config)
                 write_members(found, self.grouped_members, config)
@@ -326,7 +328,9 @@ def _collected(config: RunConfig, store: PathLike | None) -> Iterator[Family]:
     named = [name for name in config.families if _ACCESSION.match(name)]
     for file in config.families:
         if file not in named:
-            yield from read_families(file, on_duplicate=config.align.on_duplicate, genetic_code=config.align.code)
+            yield from read_families(
+                file, on_duplicate=config.align.on_duplicate, genetic_code=config.align.code, report=False
+            )  # reported by check_run
     if named or config.clans:
         from phylocli.workflow.source import families
 

@@ -106,6 +106,12 @@ def test_shell_completion_is_offered(phylocli):
         ("phylocli embed --model d", ["default"]),
         ("phylocli pairs --family PF0", ["PF00042", "PF00076"]),
         ("phylocli fetch PF0", ["PF00042", "PF00076"]),
+        ("phylocli fetch Glo", ["Globin", "Globin_like"]),
+        ("phylocli fetch glob", ["globin", "globin_like"]),
+        ("phylocli align --family glob", ["globin", "globin_like"]),
+        ("phylocli run PF0004", ["PF00042"]),
+        ("phylocli run PF00042 CL00", ["CL0090"]),
+        ("phylocli run fam", []),  # the shell completes files
         ("phylocli tree --engine v", ["veryfasttree"]),
         ("phylocli train --recipe simcl", ["simclr"]),
         ("phylocli sweep --recipes simcl", ["simclr"]),
@@ -118,8 +124,10 @@ def test_shell_completion_is_offered(phylocli):
     ],
 )
 def test_values_complete_in_the_shell(cli, tmp_path, words, expected):
-    for name in ("PF00042", "PF00076", "other"):
-        Store(tmp_path / "store").write(Family(["a", "b"], ["MK", "ML"], accession=name), "test", {})
+    store = Store(tmp_path / "store")
+    for accession, name in (("PF00042", "Globin"), ("PF00076", "RRM_1"), ("other", "globin_like")):
+        store.write(Family(["a", "b"], ["MK", "ML"], name=name, accession=accession), "test", {})
+    store.write_clan("CL0090", ["PF00042"])
     parts = words.split(" ")
     environment = {"_PHYLOCLI_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(len(parts) - 1)}
     assert cli(env=environment).stdout.split() == expected

@@ -11,7 +11,8 @@ import polars as pl
 import pytest
 
 from phylocli.families import find_families
-from phylocli.formats import read_families, read_sequences
+from phylocli.formats import read_families, read_sequences, write_families
+from phylocli.store import Store
 
 Run = Callable[..., Any]
 QUICK = ["--set", "probe.replicates=100", "--set", "map.projection=pca", "--set", "probe.projection=none"]
@@ -78,6 +79,24 @@ def test_dry_run_prints_the_plan_and_writes_nothing(cli: Run, mixed: Path, examp
     assert lines["align"] == "1 family of 1 file, 45 members, engine auto; globins de novo by FAMSA"
     assert lines["embed"] == "all members, by default and with random weights"
     assert not (tmp_path / "out").exists()
+
+
+def test_dry_run_names_every_source_and_a_file_named_like_a_clan_is_a_file(
+    cli: Run, examples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    families = list(read_families(examples / "families.sto"))
+    write_families(families[:3], "CLock.sto")
+    store = Store(tmp_path / "store")
+    store.write(families[3], "test", {})
+    store.write_clan("CL0999", [families[3].accession])
+    members = sum(map(len, families[:3]))
+    planned = cli("run", "CLock.sto", families[3].accession, "PF99998", "CL0999", "--model", "default", "--dry-run")
+    assert planned.exit_code == 0, planned.stderr
+    said = (
+        f"3 families of 1 file, {members:,} members; 1 family of the store; PF99998, to be fetched; all families of CL0999"
+    )
+    assert said in planned.stdout
 
 
 def test_dry_run_after_a_run_reports_unchanged_stages(cli: Run, examples: Path, tmp_path: Path) -> None:

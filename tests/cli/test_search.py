@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import re
 import shlex
 import tempfile
 import warnings
@@ -105,6 +106,17 @@ def test_incomparable_tables_are_an_error(
     monkeypatch.setenv("PHYLOCLI_MODELS", str(place / "shelf"))
     other = cli("search", query, db, "--model", "other")
     assert other.exit_code == 2 and "which other is not" in other.stderr
+    pooled = place / "pooled.parquet"
+    embed_file(query, pooled, model=place / "shelf" / "other", pooling="max")
+    own = re.search(r"Fingerprint: `(\w{12})", cli("models", "show", "other").stdout)
+    recorded = pl.read_csv(cli("stats", pooled).stdout.encode(), separator="\t")["model"].item()
+    assert cli("search", query, pooled).exit_code == 0
+    another = cli("search", query, pooled, "--model", "default").stderr
+    assert (
+        f"with the fingerprint {recorded}, which default is not" in another and "with the table's pooling (max)" in another
+    )
+    by_cli = re.search(r"Fingerprint: `(\w{12})", cli("models", "show", "default").stdout)
+    assert own and by_cli and own[1] != recorded and f"why: default is {by_cli[1]}, " in another
     embed_file(query, place / "q.parquet", model=place / "shelf" / "other")
     apart = cli("search", place / "q.parquet", db)
     assert apart.exit_code == 65 and "different models" in apart.stderr

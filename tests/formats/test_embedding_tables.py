@@ -19,8 +19,10 @@ from pyarrow import feather
 
 from phylocli.core.errors import BadInputError, PhylocliError, UsageError
 from phylocli.formats.embeddings import EmbeddingTable, read_embeddings, unit
-from phylocli.formats.tables import TableFormat, TableWriter, embeddings_schema, labels_schema
+from phylocli.formats.tables import TableFormat, TableWriter, embeddings_schema, labels_schema, read_table
 from phylocli.formats.tables.columns import ColumnOptions
+from phylocli.probe.inputs.labels import read_labels
+from phylocli.probe.labels import write_labels
 from phylocli.search import open_table
 
 IDS = ["a", "b/1-50", "c/d/2-3", "ç|x"]
@@ -178,6 +180,16 @@ def test_what_was_taken_for_features_is_said(tmp_path: Path, capsys: pytest.Capt
     assert "5 features from d0 … d4" in said and "not used: (no name), taxon, mass" in said
     found = read_embeddings(tmp_path / "t.csv", ColumnOptions.of(features=["d*", "mass"]))
     assert found.dimension == 6 and found.numpy()[:, 5].tolist() == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("name", ["*", "^.*$"])
+def test_a_column_named_like_a_pattern_is_one_column(tmp_path: Path, name: str) -> None:
+    (tmp_path / "t.csv").write_text(f"id,{name},x,kind\na,0.5,1.5,u\nb,2.5,3.5,v\n")
+    assert read_embeddings(tmp_path / "t.csv").numpy().tolist() == [[0.5, 1.5], [2.5, 3.5]]
+    (tmp_path / "labels.csv").write_text(f"id,{name},kind\na,0.5,u\nb,2.5,v\n")
+    assert read_labels(tmp_path / "labels.csv").columns == ["id", name, "kind"]
+    write_labels([tmp_path / "labels.csv"], tmp_path / "made.tsv")
+    assert read_table(tmp_path / "made.tsv").columns == ["id", name, "kind"]
 
 
 def test_headers_that_would_be_one_id_stay_whole(tmp_path: Path) -> None:

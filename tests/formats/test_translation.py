@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -10,12 +11,15 @@ from pathlib import Path
 import polars as pl
 import pytest
 from Bio.Data.CodonTable import standard_dna_table
+from Bio.Seq import Seq
 from typer.testing import Result
 
 from phylocli.config.run import RunConfig
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats import Sequence, read_families, read_sequences
-from phylocli.formats.translation import translate
+from phylocli.formats.reading_frames import likelier_frame
+from phylocli.formats.translation import Translator, translate
+from phylocli.workflow.preflight import check_run
 from phylocli.workflow.run import Chain, plan_run
 from phylocli.workflow.stages import Ledger
 
@@ -52,6 +56,81 @@ def test_what_does_not_code_is_an_error(letters: str, said: str) -> None:
 def test_an_unknown_code_is_a_usage_error() -> None:
     with pytest.raises(UsageError, match="no genetic code 7"):
         translate(Sequence("a", "ATG"), 7)
+
+
+def reverse_complement(letters: str) -> str:
+    return letters[::-1].translate(str.maketrans("ACGT", "TGCA"))
+
+
+@pytest.fixture(scope="module")
+def genes(examples: Path) -> list[str]:
+    """Proteins of the examples as coding DNA rich in G and C, in which wrong frames often have no stop codon."""
+    rng = random.Random(0)
+    codons: dict[str, list[str]] = {}
+    for codon, residue in standard_dna_table.forward_table.items():
+        codons.setdefault(residue, []).append(codon)
+    proteins = [s.residues for f in read_families(examples / "families.sto") for s in f.sequences()]
+    proteins = [letters for letters in proteins if set(letters) <= set(codons) and len(letters) >= 60]
+    return [
+        "".join(rng.choices(codons[a], [9 if c[2] in "GC" else 1 for c in codons[a]])[0] for a in letters)
+        for letters in proteins[::4]
+    ]
+
+
+def test_fragments_of_genes_in_frame_are_hardly_ever_taken_for_shifted(genes: list[str]) -> None:
+    fragments = [gene[3 * k % 30 :] for k, gene in enumerate(genes)]
+    assert sum(likelier_frame(fragment) is not None for fragment in fragments) <= len(genes) / 100
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda gene: gene[1:], "frame 3"),
+        (lambda gene: gene[2:], "frame 2"),
+        (lambda gene: "A" + gene[:-1], "frame 2"),
+        (reverse_complement, "frame 1 of the reverse strand"),
+    ],
+)
+def test_the_frame_of_shifted_genes_without_stop_codons_is_found(
+    genes: list[str], change: Callable[[str], str], expected: str
+) -> None:
+    found = []
+    for gene in (change(gene[:210]) for gene in genes):
+        try:
+            translate(Sequence("a", gene))
+        except BadInputError:
+            continue  # it has a stop codon
+        found.append(likelier_frame(gene))
+    named = [frame for frame in found if frame]
+    assert len(found) >= 10 and len(named) >= 0.4 * len(found) and named.count(expected) >= 0.9 * len(named), found
+
+
+def test_a_whole_gene_is_in_frame_and_the_code_decides_on_stop_codons() -> None:
+    assert likelier_frame("ATG" + "TGC" * 80 + "TAA") is None
+    assert str(likelier_frame("TGC" * 80)).endswith("of the reverse strand")  # cysteine, or alanine, glutamine or serine
+    shifted = "A" + "GATGAATGAATAACC" * 8 + "GC"
+    assert likelier_frame(shifted, 4) == "frame 2" and likelier_frame(shifted) is None  # TGA codes for tryptophan
+
+
+def test_incomplete_codons_and_wrong_frames_are_reported_with_ids_and_counts(genes: list[str]) -> None:
+    translator = Translator()
+    translator(Sequence("whole", genes[0]))
+    assert translator.findings() == []
+    for number in range(7):
+        translator(Sequence(f"cut{number}", "ATGAAAG"))
+    assert translator.findings() == [
+        "7 of 8 coding sequences end in an incomplete codon, which is omitted: cut0, cut1, cut2, cut3, cut4 and 2 more; "
+        "check that they begin with a codon"
+    ]
+    other = Translator()
+    shifted = next(
+        gene[2:-1] for gene in genes if "*" not in str(Seq(gene[2:-1]).translate()) and likelier_frame(gene[2:-1])
+    )
+    other(Sequence("s", shifted))
+    assert other.findings() == [
+        "the coding sequence looks like a protein in another reading frame: s (frame 2); give coding sequences from their "
+        "first codon on"
+    ]
 
 
 def test_files_are_translated_where_they_hold_nucleotides(tmp_path: Path) -> None:
@@ -108,6 +187,53 @@ def test_search_of_nucleotides_names_the_option_and_the_option_needs_nucleotides
         assert "translate coding sequences with --translate" in cli("search", *inputs).stderr
     done = cli("search", examples / "globins.fasta", examples / "globins.fasta", "--translate")
     assert done.exit_code == 2 and "no nucleotides to translate" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["embed", "-o", "x.parquet", "--translate"],
+        ["embed", "-o", "parts/", "--translate"],
+        ["search", "--translate"],
+        ["search", "--translate", "--align"],
+        ["families", "--translate", "--min-size", "2"],
+        ["align", "--translate"],
+        ["run", "--translate", "--model", "default", "--dry-run"],
+        ["run", "--translate", "--model", "default", "--group", "--dry-run"],
+    ],
+    ids=" ".join,
+)
+def test_every_command_that_translates_warns_once_of_incomplete_codons(
+    cli: Callable[..., Result],
+    coding: Path,
+    examples: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    args: list[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("cut.fna").write_text(coding.read_text().rstrip()[:-1] + "\n")
+    last = Path("cut.fna").read_text().rsplit(">", 1)[1].split()[0]
+    inputs = [examples / "globins.fasta", "cut.fna"] if args[0] == "search" else ["cut.fna"]
+    done = cli(args[0], *inputs, *args[1:])
+    assert done.exit_code == 0, done.stderr
+    assert done.stderr.count("incomplete codon") == 1, done.stderr
+    assert f"warning: 1 of 12 coding sequences ends in an incomplete codon, which is omitted: {last};" in done.stderr
+
+
+def test_a_run_warns_of_incomplete_codons_once(coding: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    cut = tmp_path / "cut.fna"
+    cut.write_text(coding.read_text().rstrip()[:-1] + "\n")
+    for group in (False, True):
+        caplog.clear()
+        chain = Chain(
+            RunConfig.of(None, {"families": [str(cut)], "translate": True, "model": "default", "group": group}),
+            (out := tmp_path / str(group)),
+            None,
+        )
+        check_run(chain)
+        Ledger(out).perform(next(chain.stages()))
+        assert caplog.text.count("incomplete codon") == 1
 
 
 @pytest.mark.parametrize("group", [False, True])

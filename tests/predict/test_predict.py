@@ -14,11 +14,14 @@ from pyhmmer import easel, hmmsearch, plan7
 from typer.testing import CliRunner
 
 from phylocli.cli import build
+from phylocli.config.assignments import nested, parse_assignment
+from phylocli.config.predict import HEAD_OF, PredictConfig
+from phylocli.config.train import TrainConfig
 from phylocli.core.alphabet import AMINO_ACIDS, encode_tokens
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.encoders import pad_batch
 from phylocli.formats import Sequence, read_sequences
-from phylocli.models.heads import HEADS
+from phylocli.models.heads import HEADS, find_head
 from phylocli.models.model import Model
 from phylocli.predict import predict_file, predict_residues
 from phylocli.predict.profiles import ORDER, hmm_bytes, pssm_text, stacked_rows
@@ -164,5 +167,11 @@ def test_a_file_that_is_not_there_and_a_model_without_the_head_are_named(fasta: 
     with pytest.raises(UsageError, match="no head '3di'") as caught:
         predict_file(fasta, tmp_path / "x.fasta")
     assert "evolution-structure" in str(caught.value) and not (tmp_path / "x.fasta").exists()
+    for what, head in HEAD_OF.items():
+        with pytest.raises(UsageError, match=f"no head '{head}'") as caught:
+            predict_file(fasta, tmp_path / "x", config=PredictConfig(what=what))
+        settings = nested(dict(parse_assignment(text) for text in re.findall(r"--set (\S+=\w+)", str(caught.value))))
+        assert head in TrainConfig.of(None, settings).residues.heads
+        assert f"column {find_head(head).column} of TABLE" in str(caught.value)
     with pytest.raises(UsageError, match="cannot be predicted"):
         predict_residues(["MK"], Model.create("convolutional", preset="tiny"), "fold")

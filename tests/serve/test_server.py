@@ -313,6 +313,13 @@ def test_pasted_genes_are_named_in_a_note_and_translated_if_asked(served: Served
     assert one["notes"][0].startswith("query looks like nucleotides but is read as protein")
     protein = ask(served.server, "/api/search", {"sequences": first.residues, "translate": True})
     assert protein.status == 400 and protein.json["error"] == "no pasted sequence looks like nucleotides"
+    cut = ask(served.server, "/api/search", {"sequences": coding(first.residues)[:-4], "translate": True}).json
+    assert cut["notes"] == [
+        "The coding sequence ends in an incomplete codon, which is omitted: query; check that it begins with a codon."
+    ]
+    peptides = f">a\n{first.residues}\n>b\nACGTACGTACGTACGTACGT\n"  # too short among others, as for search
+    assert ask(served.server, "/api/search", {"sequences": peptides}).json["notes"] == []
+    assert ask(served.server, "/api/search", {"sequences": "ACGTACGTACGTACGTACGT"}).json["notes"]
     shifted = ask(served.server, "/api/search", {"sequences": coding(first.residues)[1:], "translate": True})
     assert shifted.status == 400 and "not a coding sequence in frame" in shifted.json["error"]
 

@@ -206,7 +206,7 @@ def _table(
     if isinstance(kind, pl.List | pl.Array):
         vectors = vectors_of(frame[chosen[0]].to_arrow(), name, names, None)
     elif kind.is_numeric():
-        vectors = _columns_of(frame.select(chosen), name, names)
+        vectors = _columns_of(frame[chosen], name, names)  # `select` would take the name * for all columns
     else:
         vectors = _vectors_of_texts(frame[chosen[0]], name, names)
     return EmbeddingTable(name, names, vectors.shape[1], metadata, vectors=vectors, column=span(chosen), taken=[ids, *taken])

@@ -54,8 +54,8 @@ def read_delimited(data: bytes, name: str) -> Delimited:
         name: the name of the file, for messages.
 
     Raises:
-        BadInputError: the data are not a table or contain zero bytes, rows differ in width, or two columns have the same
-            name.
+        BadInputError: the data are not a table or contain zero bytes, rows differ in width, no column has a name, or two
+            have the same.
     """
     text = decode_text(data, name)
     text = text.replace("\r\n", "\n").replace("\r", "\n").lstrip("\n")
@@ -95,6 +95,10 @@ def read_delimited(data: bytes, name: str) -> Delimited:
         )
     # Spreadsheets also write empty columns without a name.
     kept = [i for i, column in enumerate(header) if column or not found.height or found[str(i)].null_count() < found.height]
+    if not kept:
+        raise BadInputError(
+            f"{name} is not a table", why="its header names no column", fix="write one line of column names above the rows"
+        )
     header, found = [header[i] for i in kept], found[[str(i) for i in kept]]
     twice = next((column for i, column in enumerate(header) if column in header[:i]), None)
     if twice is not None:

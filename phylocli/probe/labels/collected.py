@@ -45,7 +45,7 @@ class Labels:
         chosen = list(wanted) or [c for c in self.usual if self.frame[c].null_count() < self.frame.height]
         if not chosen:
             raise UsageError(f"{name} ({self.how}) has no labels", fix=f"choose a column: {', '.join(columns)}")
-        return self.frame.select("id", *chosen)
+        return self.frame[["id", *chosen]]  # `select` would take the name * for all columns
 
     def described_by(self, part: pl.DataFrame) -> list[str]:
         """Return the columns that describe those of a part of the table, and say more than they do."""

@@ -134,8 +134,10 @@ def _labels_of(source: PathLike | None, config: MakeLabelsConfig) -> Labels:
     nested = [c for c, kind in frame.schema.items() if kind.is_nested() and c not in listed]
     if nested:
         logger.info(f"{display_name(source)}: skipping {', '.join(nested)}: vectors are no labels")
-    texts = frame.drop(nested).with_columns(
-        pl.col(listed).list.join(";", ignore_nulls=True), pl.exclude("id", *listed).cast(pl.String, strict=False)
+    texts = pl.DataFrame(
+        column.list.join(";", ignore_nulls=True) if column.name in listed else column.cast(pl.String, strict=False)
+        for column in frame
+        if column.name not in nested
     )
     if texts.width < 2:
         raise BadInputError(f"{display_name(source)} has no column of labels", fix="give a table with one")

@@ -97,7 +97,7 @@ def of_export(table: pl.DataFrame) -> Labels:
     usual = tuple(label for label in made if label not in {SEQUENCE, *_UNUSUAL})
     if not usual:
         usual = tuple(label for label in made if label != SEQUENCE) or tuple(rest)
-    return Labels(frame.hstack(table.select(rest)), usual, "an export of UniProt")
+    return Labels(frame.hstack(table[rest]), usual, "an export of UniProt")
 
 
 def _ranks(lineage: str) -> dict[str, str]:

@@ -16,6 +16,8 @@ from markupsafe import Markup
 
 from phylocli.probe.map.labels import PointLabels
 
+PACKAGE = "phylocli.probe.map"
+
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
@@ -31,11 +33,21 @@ def _packed(values: np.ndarray, kind: str) -> str:
     return base64.b64encode(np.ascontiguousarray(values).astype(np.dtype(kind).newbyteorder("<")).tobytes()).decode()
 
 
-def asset(*names: str, package: str = "phylocli.probe.map") -> tuple[Markup, str]:
+def asset(*names: str, package: str = PACKAGE) -> tuple[Markup, str]:
     """Return the concatenated content of assets, and its hash in the format of a Content-Security-Policy."""
     text = "".join(files(package).joinpath(name).read_text(encoding="utf-8") for name in names)
     digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
     return Markup(text), f"sha256-{digest}"
+
+
+def render(package: str, template: str, **values: Any) -> str:
+    """Fill in a template of a package; texts are escaped, and a name without a value is an error."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader(package, "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    return environment.get_template(template).render(**values)
 
 
 def inert_json(value: Any) -> Markup:
@@ -113,8 +125,6 @@ def render_map(page: MapPage, *, embedded: bool = False) -> str:
         page: the content of the map.
         embedded: whether the map is part of another page, and has no heading and search box.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
     data: dict[str, Any] = {
         "ids": page.ids,
         "points": _packed(np.round(page.points * 65_535), "u2"),
@@ -134,11 +144,10 @@ def render_map(page: MapPage, *, embedded: bool = False) -> str:
             "ranks": _packed(np.where(np.isfinite(page.values), np.minimum(order, 1), -1), "f4"),
             "range": [float(finite.min()), float(finite.max())] if len(finite) else [0.0, 0.0],
         }
-    environment = Environment(
-        loader=PackageLoader("phylocli.probe.map", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
     (style, style_hash), (script, script_hash) = asset("theme.css", "map.css"), asset("map.js")
-    return environment.get_template("map.html.j2").render(
+    return render(
+        PACKAGE,
+        "map.html.j2",
         page=page,
         embedded=embedded,
         data=inert_json(data),

@@ -70,6 +70,8 @@ def test_row_names_of_r_are_ids_though_the_header_leaves_them_out(tmp_path: Path
         ("id\tk\np0\ta\np1\n", r"row 3, 'p1', has 1 fields, the header 2"),
         ("id,k\np0,a\np1,b,c\n", r"row 3, 'p1,b,c', has 3 fields, the header 2"),
         ("id\tk\tk\np0\ta\tb\n", "two columns are named 'k'"),
+        (";\n;", "its header names no column"),
+        (",,\n,,\n,,\n", "its header names no column"),
         (">p0\nMKV\n", "is a FASTA file, not a table"),
         ("\n\n", "is empty"),
     ],
