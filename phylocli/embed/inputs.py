@@ -14,9 +14,9 @@ from typing import cast
 
 from phylocli.core.errors import BadInputError
 from phylocli.formats import Sequence, read_sequences
+from phylocli.formats.nucleotides import Translator
 from phylocli.formats.sequences.fasta import DuplicatePolicy, OnDuplicate, shorten
 from phylocli.formats.streams import STDIO, PathLike, recording_inputs
-from phylocli.formats.translation import Translator
 
 logger = logging.getLogger(__name__)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from phylocli.core.errors import BadInputError, UsageError
+from phylocli.formats.input_formats import EMPTY, TABLE_TEXT, TEXT, sniff
 from phylocli.formats.sequences.fasta import shorten
 from phylocli.formats.streams import PathLike, display_name, open_input, text_lines
 
@@ -119,11 +120,14 @@ def read_list(source: PathLike | None) -> list[str]:
     """Return the first word of each line of a file or pipe; empty lines and text after `#` are ignored.
 
     Raises:
-        BadInputError: the list is empty.
+        BadInputError: the list is empty, or the file is in a format of its own, such as FASTA.
     """
     name = display_name(source)
     found: list[str] = []
     with open_input(source) as stream:
+        form = sniff(stream)
+        if form not in (TEXT, TABLE_TEXT, EMPTY):
+            raise BadInputError(f"{name} is {form.phrase}, not a list of accessions", fix="give one accession per line")
         for _, line in text_lines(stream, name):
             words = line.split("#", 1)[0].replace(",", " ").split()
             found += words[:1]

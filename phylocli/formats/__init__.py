@@ -10,6 +10,7 @@ from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats import stockholm
 from phylocli.formats.family import Family
 from phylocli.formats.input_formats import A2M, EMPTY, FORMATS, SEQUENCE_FORMATS, STOCKHOLM, TEXT, InputFormat, sniff
+from phylocli.formats.nucleotides import Translator
 from phylocli.formats.output_formats import families_format
 from phylocli.formats.sequences import a2m, fasta
 from phylocli.formats.sequences.fasta import OnDuplicate, Sequence
@@ -24,7 +25,6 @@ from phylocli.formats.streams import (
     suffix_of,
     unpacked_name,
 )
-from phylocli.formats.translation import Translator
 
 _PROTEINS = tuple(known for known in FORMATS if known.name in ("GenBank", "EMBL", "UniProt", "PDB", "mmCIF", "PIR"))
 """Formats that contain proteins, or annotate the proteins of coding sequences; never translated."""
@@ -51,7 +51,7 @@ def read_families(
         on_duplicate: policy for duplicate ids within a family.
         on_failure: called with the name and the error of an invalid Stockholm record (a duplicate id, rows of different
             lengths, …), which is then skipped. None raises the error.
-        genetic_code: NCBI number of the genetic code for translating coding DNA, see `phylocli.formats.translation`. None
+        genetic_code: NCBI number of the genetic code for translating coding DNA, see `phylocli.formats.nucleotides`. None
             does not translate; Stockholm is never translated.
         report: whether to log coding sequences that may not be in frame.
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from phylocli.core.errors import BadInputError
+from phylocli.formats.input_formats import TEXT, sniff
 from phylocli.formats.streams import PathLike, display_name, note_input, open_input
 
 _LETTERS = b"A C D E F G H I K L M N P Q R S T V W Y".split()
@@ -53,6 +54,7 @@ def read_hmms(path: PathLike) -> Iterator[Any]:
     note_input(path)
     name = display_name(path)
     with open_input(path) as stream:
+        form = sniff(stream)
         for number, lines in enumerate(_records(stream), start=1):
             try:
                 text = b"".join(_checked(lines))
@@ -64,6 +66,10 @@ def read_hmms(path: PathLike) -> Iterator[Any]:
             except (ValueError, EOFError) as error:
                 # str() of pyhmmer 0.12's InvalidHMM raises an error.
                 why = "its probabilities do not sum to 1" if isinstance(error, InvalidHMM) else str(error)
+                if number == 1 and form.name not in ("HMMER", TEXT.name):
+                    raise BadInputError(
+                        f"{name} is {form.phrase}, not a profile HMM", fix="give a profile as hmmbuild writes it (HMMER 3)"
+                    ) from error
                 what = f"{name}: HMM {number} is not a protein HMM in the text format of HMMER 3"
                 raise BadInputError(
                     what, why=why, fix="build the profile again with hmmbuild, or convert it with hmmconvert"

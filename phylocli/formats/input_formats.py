@@ -110,6 +110,12 @@ GAF = InputFormat(
     "GAF", "a file of GO annotations", "labels", start=r"!gaf-version|(?:[^\t\n]+\t){2}(?:[^\t\n]*\t){2}GO:\d{7}\t"
 )
 NEWICK = InputFormat("Newick", "a Newick tree", start=r"(?:\[[^\]]*\]\s*)?\(", unmistakable=False)
+TOML = InputFormat(
+    "TOML",
+    "a TOML file",
+    start=_COMMENTS + r"(?:\[{1,2}[A-Za-z][\w.-]*\]{1,2}\s*(?:\n|$)|[\w.-]+ *= *\S)",
+    unmistakable=False,
+)
 HDF5 = InputFormat("HDF5", "an HDF5 file", "vectors", magic=(b"\x89HDF",))
 NPY = InputFormat("NPY", "a NumPy array", "vectors", magic=(b"\x93NUMPY",))
 ZIP = InputFormat("NPZ", "a ZIP archive or spreadsheet", "vectors", magic=(b"PK\x03\x04",))
@@ -179,6 +185,7 @@ FORMATS: tuple[InputFormat, ...] = (
         unmistakable=False,
     ),
     NEWICK,
+    TOML,
     InputFormat("JSON", "a JSON file", start=r"[{\[]"),
     InputFormat("XML", "a web page or XML file", start=r"<"),
     TABLE_TEXT,

@@ -1,4 +1,4 @@
-"""Reading of Newick and NEXUS trees, and trees of records that are parsed on first use."""
+"""Parsing of Newick trees, and trees of records that are parsed on first use."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ from typing import Any
 import numpy as np
 
 from phylocli.core.errors import BadInputError
-from phylocli.formats.streams import PathLike, display_name, read_text
 from phylocli.formats.tree import Tree
 
 _BLANK = re.compile(r"(?:\s+|\[[^\]]*\])*+")  # and comments
 _TOKEN = re.compile(_BLANK.pattern + r"(?:(?P<quoted>'[^']*+(?:''[^']*+)*+')|(?P<mark>[(),:;])|(?P<word>[^\s'\[\](),:;]+))")
-_FORMATS = "give trees in Newick or NEXUS format"
+FORMATS = "give trees in Newick or NEXUS format"
 _QUOTE = "put the name in single quotes, with apostrophes doubled, as in 'O''Neil'"
 MAX_LENGTH = 1e10
 """Maximum length of a branch; with longer ones, sums of branch lengths would be dominated by rounding errors."""
@@ -29,7 +28,7 @@ def parse(text: str, source: str = "the tree") -> Tree:
     Raises:
         BadInputError: the text is not valid Newick, or contains several trees; the message gives the position.
     """
-    tree, end = _parse_one(text, 0, source)
+    tree, end = parse_one(text, 0, source)
     if tree is None:
         raise BadInputError(f"{source} is empty", fix="give one tree that ends with ';'")
     further = _skip(text, end)
@@ -46,40 +45,11 @@ def parse_trees(text: str, source: str = "the text") -> Iterator[Tree]:
     """
     position, number = 0, 1
     while True:
-        tree, position = _parse_one(text, position, f"{source}, tree {number}" if number > 1 else source)
+        tree, position = parse_one(text, position, f"{source}, tree {number}" if number > 1 else source)
         if tree is None:
             return
         yield tree
         number += 1
-
-
-def read_trees(source: PathLike | None) -> Iterator[Tree]:
-    """Read the trees of a Newick or NEXUS file or pipe, compressed or not; see `parse_trees`.
-
-    Raises:
-        BadInputError: the input cannot be read, or is neither Newick nor NEXUS with a trees block.
-    """
-    text, name = read_text(source), display_name(source)
-    yield from _nexus_trees(text, name) if text[:100].lstrip().lower().startswith("#nexus") else parse_trees(text, name)
-
-
-def _nexus_trees(text: str, source: str) -> Iterator[Tree]:
-    """Yield the trees of the trees blocks of NEXUS text, with tips renamed by the `translate` command."""
-    count = 0
-    for block in re.finditer(r"\bbegin\s+trees\s*;(.*?)\bend(?:block)?\s*;", text, re.IGNORECASE | re.DOTALL):
-        names = {}
-        if table := re.search(r"\btranslate\b((?:'[^']*'|[^';])*);", block[1], re.IGNORECASE):
-            for key, quoted, plain in re.findall(r"([^\s,]+)\s+(?:'((?:[^']|'')*)'|([^\s,']+))\s*(?:,|$)", table[1]):
-                names[key] = quoted.replace("''", "'") or plain
-        for start in re.finditer(r"\bu?tree\s+\*?\s*(?:'[^']*'|[^\s=]+)\s*=", block[1], re.IGNORECASE):
-            count += 1
-            tree, _ = _parse_one(block[1], start.end(), f"{source}, tree {count}")
-            if tree is not None:
-                tip = tree.is_tip
-                tree.names = [names.get(name, name) if tip[node] else name for node, name in enumerate(tree.names)]
-                yield tree
-    if not count:
-        raise BadInputError(f"{source} is a NEXUS file without a tree", fix="give a file with a trees block, or Newick")
 
 
 def _skip(text: str, position: int) -> int:
@@ -92,7 +62,7 @@ def _not_newick(text: str, source: str, message: str, at: int, fix: str | None =
     around = text[max(0, at - 15) : at + 15]
     line = text.count("\n", 0, at)
     place = f"line {line + 1}, character {at - text.rfind(chr(10), 0, at)}" if line else f"character {at + 1}"
-    return BadInputError(f"{source} is not valid Newick: {message} at {place} (near {around!r})", fix=fix or _FORMATS)
+    return BadInputError(f"{source} is not valid Newick: {message} at {place} (near {around!r})", fix=fix or FORMATS)
 
 
 def _check_kind(text: str, source: str) -> None:
@@ -115,7 +85,7 @@ def _length(token: str) -> float | None:
     return value if abs(value) <= MAX_LENGTH and "_" not in token and token.isascii() else None
 
 
-def _parse_one(text: str, position: int, source: str) -> tuple[Tree | None, int]:
+def parse_one(text: str, position: int, source: str) -> tuple[Tree | None, int]:
     """Return the tree at a position, or None if only white space follows, and the position after it."""
 
     fail = partial(_not_newick, text, source)

@@ -14,7 +14,7 @@ def read_toml(path: PathLike) -> dict[str, Any]:
     """Read a TOML file, decoded by `decode_text`.
 
     Raises:
-        BadInputError: the file does not exist, cannot be read, or is not TOML.
+        BadInputError: the file does not exist, cannot be read, or is not TOML; a known format is named.
     """
     try:
         data = Path(path).read_bytes()
@@ -22,9 +22,16 @@ def read_toml(path: PathLike) -> dict[str, Any]:
         raise explain_read_error(error, str(path)) from error
     try:
         return tomllib.loads(decode_text(data, str(path)).replace("\r\n", "\n"))
+    except (BadInputError, ValueError) as error:  # ValueError: TOMLDecodeError, or an integer with too many digits
+        from phylocli.formats.input_formats import TABLE_TEXT, TEXT, TOML, format_of
+
+        found = format_of(data[:4096])
+        if found not in (TABLE_TEXT, TEXT, TOML):
+            raise BadInputError(f"{path} is {found.phrase}, not a TOML file", fix="give settings in TOML") from error
+        if isinstance(error, BadInputError):
+            raise
+        raise BadInputError(f"{path} is not TOML", why=str(error), fix="correct the file at that place") from error
     except RecursionError as error:
         raise BadInputError(
             f"{path} is not TOML", why="arrays within arrays, too many to be read", fix="correct the file at that place"
         ) from error
-    except ValueError as error:  # TOMLDecodeError, or an integer with too many digits
-        raise BadInputError(f"{path} is not TOML", why=str(error), fix="correct the file at that place") from error

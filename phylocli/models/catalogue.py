@@ -227,9 +227,13 @@ def card(model: PathLike | None = None) -> str:
 
     Raises:
         UsageError: no model of that name.
-        BadInputError: it has no card.
+        BadInputError: it is not a model folder, or has no card.
     """
     folder = find(model)
+    if not (folder / _CONFIG).is_file():
+        raise BadInputError(
+            f"{folder} is not a model folder", fix="name the 'model' folder of a training run, or a model by its name"
+        )
     path = folder / ("README.md" if is_checkpoint(folder) else _CARD)
     if not path.is_file():
         raise BadInputError(f"{folder} has no {path.name}", fix=f"write {path.name} into the folder")

@@ -458,8 +458,10 @@ class Model(nn.Module):
         path = catalogue.folders().get(source, Path(source)) if isinstance(source, str) else Path(source)
         if not (path / CONFIG).is_file():
             raise BadInputError(
-                f"{path} is not a model folder: it has no {CONFIG}",
-                fix="name the 'model' folder of a training run" if path.is_dir() else "check the path",
+                f"{path} is a file, not a model folder"
+                if path.is_file()
+                else f"{path} is not a model folder: it has no {CONFIG}",
+                fix="name the 'model' folder of a training run" if path.exists() else "check the path",
             )
         if catalogue.is_checkpoint(path):
             return cls._of_checkpoint(path).to(device).eval()

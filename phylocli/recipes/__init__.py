@@ -55,7 +55,7 @@ def read(recipe: PathLike) -> Recipe:
     known = names()
     if text in known:
         path = plugins.recipe_file(text, _FOLDER / f"{text}.toml")
-    elif text.endswith(".toml") or "/" in text:
+    elif text.endswith(".toml") or "/" in text or Path(text).exists():
         path = Path(text)
     else:
         raise unknown_name("unknown recipe", text, known, more=", or the path of a .toml file")

@@ -18,10 +18,9 @@ from phylocli.core.errors import BadInputError, UsageError
 from phylocli.embed.inputs import as_sequences
 from phylocli.formats import Sequence
 from phylocli.formats.embeddings import EmbeddingTable
-from phylocli.formats.nucleotides import nucleotides_among
+from phylocli.formats.nucleotides import Translator, nucleotides_among
 from phylocli.formats.sequences import fasta
 from phylocli.formats.sequences.fasta import shorten
-from phylocli.formats.translation import Translator
 from phylocli.search import PreparedTable, nearest
 from phylocli.search.local_alignment import LocalAlignment
 from phylocli.search.pipeline import search, search_file

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from phylocli.config.simulate import SimulateConfig
 from phylocli.core.alphabet import AMINO_ACIDS, encode_states
 from phylocli.core.errors import BadInputError, UsageError, unknown_name
-from phylocli.formats import newick, read_sequences
+from phylocli.formats import read_sequences, tree_files
 from phylocli.formats.nucleotides import NucleotideCheck
 from phylocli.formats.streams import PathLike, display_name
 from phylocli.formats.tree import Tree
@@ -225,7 +225,7 @@ def read_trees(source: PathLike) -> tuple[Tree, ...]:
     """
     name = display_name(source)
     trees = []
-    for number, tree in enumerate(newick.read_trees(source), 1):
+    for number, tree in enumerate(tree_files.read_trees(source), 1):
         what = f"tree {number} of {name}"
         tips = tree.tip_names()
         if len(tips) < 2 or len(set(tips)) < len(tips) or "" in tips:

@@ -21,11 +21,11 @@ from phylocli.core.plugins import TREE_ENGINES
 from phylocli.core.words import counted
 from phylocli.formats.failures import Failures
 from phylocli.formats.family import Family, check_tips
-from phylocli.formats.newick import read_trees
 from phylocli.formats.nucleotides import NucleotideCheck
 from phylocli.formats.sequences.fasta import shorten
 from phylocli.formats.streams import PathLike, display_name
 from phylocli.formats.tree import Tree
+from phylocli.formats.tree_files import read_trees
 from phylocli.tree import deduplicate as _collapse
 from phylocli.tree.choices import automatic_engines, check_config, choose_engine, no_bootstrap, settings_of, traits_of
 from phylocli.tree.distances.matrix import (

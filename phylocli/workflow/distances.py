@@ -20,11 +20,11 @@ from phylocli.formats import read_families, stem
 from phylocli.formats.embeddings import EmbeddingTable, read_embeddings, unit
 from phylocli.formats.family import Family, check_tips
 from phylocli.formats.input_formats import NEWICK, sniff_file
-from phylocli.formats.newick import read_trees
 from phylocli.formats.output_formats import format_by_suffix
 from phylocli.formats.streams import STDIO, PathLike, open_text_output
 from phylocli.formats.tables import TableWriter, distances_schema, parse_format
 from phylocli.formats.tree import Tree
+from phylocli.formats.tree_files import read_trees
 
 if TYPE_CHECKING:
     import polars as pl

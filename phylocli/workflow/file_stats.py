@@ -18,10 +18,10 @@ from phylocli.formats import stockholm
 from phylocli.formats.embeddings import read_embeddings
 from phylocli.formats.embeddings.esm import is_tensors
 from phylocli.formats.input_formats import A2M, EMPTY, STOCKHOLM, ZIP, sniff
-from phylocli.formats.newick import read_trees
 from phylocli.formats.sequences import a2m
 from phylocli.formats.streams import PathLike, display_name, open_input, suffix_of
 from phylocli.formats.tables import read_table, stats_schema
+from phylocli.formats.tree_files import read_trees
 from phylocli.statistics.identity import identity_of_rows
 
 if TYPE_CHECKING:

@@ -182,7 +182,7 @@ def test_what_was_taken_for_features_is_said(tmp_path: Path, capsys: pytest.Capt
     assert found.dimension == 6 and found.numpy()[:, 5].tolist() == [1, 2, 3, 4]
 
 
-@pytest.mark.parametrize("name", ["*", "^.*$"])
+@pytest.mark.parametrize("name", ["*", "^.*$", "^x$", "^z$"])
 def test_a_column_named_like_a_pattern_is_one_column(tmp_path: Path, name: str) -> None:
     (tmp_path / "t.csv").write_text(f"id,{name},x,kind\na,0.5,1.5,u\nb,2.5,3.5,v\n")
     assert read_embeddings(tmp_path / "t.csv").numpy().tolist() == [[0.5, 1.5], [2.5, 3.5]]

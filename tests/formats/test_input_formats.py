@@ -18,6 +18,7 @@ from phylocli.formats.embeddings import read_embeddings
 from phylocli.formats.input_formats import FORMATS, InputFormat, format_of, sniff_file
 from phylocli.formats.sequences import a2m
 from phylocli.formats.tables import read_table
+from phylocli.formats.tree_files import read_trees
 from phylocli.search import search
 
 STARTS: dict[str, list[bytes]] = {
@@ -313,7 +314,8 @@ def test_any_newick_is_read_or_refused_with_a_typed_error(text):
 BOMBS = """
 import gzip, lzma, resource, sys
 from phylocli.core.errors import PhylocliError
-from phylocli.formats import newick, read_families, read_sequences
+from phylocli.formats import read_families, read_sequences
+from phylocli.formats.tree_files import read_trees
 from phylocli.formats.streams.compression import zstd
 
 n = 100_000
@@ -341,7 +343,7 @@ del files, data
 size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (size + (200 << 20),) * 2)
 for name in sys.argv[1:]:
-    for read in [newick.read_trees] if ".nwk" in name else [read_families, read_sequences]:
+    for read in [read_trees] if ".nwk" in name else [read_families, read_sequences]:
         try:
             print(name, sum(1 for _ in read(name)))
         except PhylocliError as error:
@@ -367,7 +369,7 @@ with open("commas.nwk", "wb") as handle:
     handle.write(b"(" + b"," * (5 * n) + b");")
 read_families, newick.parse("(a,b);")
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-read = {"rows.sto": read_families, "commas.nwk": newick.read_trees}[sys.argv[1]]
+read = {"rows.sto": read_families, "commas.nwk": read_trees}[sys.argv[1]]
 assert sum(1 for _ in read(sys.argv[1])) == 1
 print(1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before))
 """
@@ -381,13 +383,13 @@ def test_many_short_rows_and_empty_tips_take_little_memory_each(name, bytes_each
     assert int(done.stdout) < bytes_each, done.stderr
 
 
-@pytest.mark.parametrize("read", [read_sequences, read_families, newick.read_trees])
+@pytest.mark.parametrize("read", [read_sequences, read_families, read_trees])
 @pytest.mark.parametrize("end", ["\n", "\r"])
 def test_a_line_of_hundreds_of_megabytes_is_refused(read, end, tmp_path, monkeypatch):
     monkeypatch.setattr("phylocli.formats.streams.text.LONGEST_LINE", 20_000)
-    start = {read_sequences: f">a{end}", read_families: f"# STOCKHOLM 1.0{end}a ", newick.read_trees: "(b,"}[read]
+    start = {read_sequences: f">a{end}", read_families: f"# STOCKHOLM 1.0{end}a ", read_trees: "(b,"}[read]
     path = tmp_path / "line.txt"
-    path.write_text(start + "A" * 19_000 + end + {read_families: f"//{end}", newick.read_trees: ");"}.get(read, ""))
+    path.write_text(start + "A" * 19_000 + end + {read_families: f"//{end}", read_trees: ");"}.get(read, ""))
     assert sum(1 for _ in read(path)) == 1
     path.write_text(start + "A" * 30_000)
     with pytest.raises(BadInputError, match=r"line\.txt has a line of more than"):

@@ -17,8 +17,8 @@ from typer.testing import Result
 from phylocli.config.run import RunConfig
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats import Sequence, read_families, read_sequences
-from phylocli.formats.reading_frames import likelier_frame
-from phylocli.formats.translation import Translator, translate
+from phylocli.formats.nucleotides import Translator, translate
+from phylocli.formats.nucleotides.reading_frames import likelier_frame
 from phylocli.workflow.preflight import check_run
 from phylocli.workflow.run import Chain, plan_run
 from phylocli.workflow.stages import Ledger

@@ -24,7 +24,7 @@ from phylocli.formats.embeddings.table import (
     unit,
     vectors_of,
 )
-from phylocli.formats.input_formats import ARROW, ARROW_STREAM, HDF5, NPY, PARQUET, ZIP, sniff_file
+from phylocli.formats.input_formats import ARROW, ARROW_STREAM, HDF5, NPY, PARQUET, ZIP, names_of, sniff_file
 from phylocli.formats.sequences.fasta import shorten
 from phylocli.formats.streams import STDIO, PathLike, display_name, note_input
 from phylocli.formats.tables.columns import ColumnOptions, Taken, feature_columns, id_column, span
@@ -70,6 +70,8 @@ def read_embeddings(
         if error.holds == "sequences":
             given = STDIO if source is None else shlex.quote(str(source))
             error.fix = f"embed the sequences first: phylocli embed {given} -o emb.parquet"
+        else:
+            error.fix = f"give a table of embeddings: {names_of('table', 'vectors')}"
         raise
     if not found.ids:
         raise BadInputError(f"{found.name} has no rows", fix="check the command that wrote it")
@@ -229,7 +231,7 @@ def _vectors_of_texts(series: pl.Series, name: str, ids: list[str]) -> FloatArra
     """Parse vectors from strings of numbers separated by blanks, commas, semicolons or brackets; (n, D)."""
     import polars as pl
 
-    texts = texts_of(series)
+    texts = texts_of(series).alias("")
     if texts.null_count():
         at = int(np.flatnonzero(texts.is_null().to_numpy())[0])
         raise BadInputError(f"{name}: the embedding of {shorten(ids[at])!r} is missing", fix="remove the row")

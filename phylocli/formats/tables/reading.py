@@ -14,6 +14,8 @@ from phylocli.formats.input_formats import (
     NEWICK,
     PARQUET,
     TABLE_FORMATS,
+    TABLE_TEXT,
+    TEXT,
     Content,
     InputFormat,
     format_of,
@@ -63,6 +65,8 @@ def parse_table(data: bytes, name: str, *, typed: bool = True) -> pl.DataFrame:
     if found.unmistakable or (found is NEWICK and is_tree(data)):
         raise NotATableError(f"{name} is {found.phrase}, not a table", fix=f"give {TABLE_FORMATS}", holds=found.holds)
     frame, separator = read_delimited(data, name)
+    if frame.width == 1 and found not in (TABLE_TEXT, TEXT):
+        raise NotATableError(f"{name} is {found.phrase}, not a table", fix=f"give {TABLE_FORMATS}", holds=found.holds)
     comma = separator == ";"  # the field separator if the comma is the decimal mark
     if typed:
         return frame.select(_typed(column, decimal_comma=comma) for column in frame)
@@ -140,7 +144,7 @@ def _with_points(column: pl.Series) -> pl.Series:
     texts = texts_of(column)
     if numbers_of(texts) is not None or numbers_of(texts, decimal_comma=True) is None:
         return column
-    return texts.str.replace(",", ".", literal=True)
+    return texts.alias("").str.replace(",", ".", literal=True).alias(column.name)
 
 
 def read_parquet_metadata(path: PathLike) -> dict[str, str]:

@@ -26,7 +26,8 @@ def texts_of(series: pl.Series) -> pl.Series:
     """
     import polars as pl
 
-    kind = series.dtype
+    kind, name = series.dtype, series.name
+    series = series.alias("")  # polars takes names such as ^x$ for patterns, also in methods of a column
     if kind.is_float():
         series = series.fill_nan(None)
         known = series.drop_nulls()
@@ -35,9 +36,9 @@ def texts_of(series: pl.Series) -> pl.Series:
     if kind in (pl.Categorical, pl.Enum, pl.String) or series.dtype.is_integer() or series.dtype.is_float():
         texts = series.cast(pl.String)
     else:
-        texts = pl.Series(series.name, [None if value is None else str(value) for value in series.to_list()], pl.String)
+        texts = pl.Series([None if value is None else str(value) for value in series.to_list()], dtype=pl.String)
     texts = texts.str.strip_chars(_BLANKS)
-    return texts.set(texts.is_in(list(MISSING)), None)
+    return texts.set(texts.is_in(list(MISSING)), None).alias(name)
 
 
 def numbers_of(texts: pl.Series, *, decimal_comma: bool = False) -> pl.Series | None:
@@ -49,22 +50,23 @@ def numbers_of(texts: pl.Series, *, decimal_comma: bool = False) -> pl.Series | 
     """
     import polars as pl
 
+    name, texts = texts.name, texts.alias("")
     known = texts.drop_nulls()
     if not len(known):
         return None
     if bool(known.str.contains(_INTEGER).all()):
-        return texts.cast(pl.Int64)
+        return texts.cast(pl.Int64).alias(name)
     if bool(known.str.contains(_NO_NUMBER).any()):
         return None
     if decimal_comma and bool(known.str.contains(_DECIMAL_COMMA).any()):
         texts = texts.str.replace(",", ".", literal=True)
         known = texts.drop_nulls()
-    return texts.cast(pl.Float64) if bool(known.str.contains(_NUMBER).all()) else None
+    return texts.cast(pl.Float64).alias(name) if bool(known.str.contains(_NUMBER).all()) else None
 
 
 def some_numbers_of(texts: pl.Series) -> pl.Series:
     """Convert a column of strings to Float64, with decimal points or commas; other values become null."""
     import polars as pl
 
-    plain = texts.str.replace(r"^([+-]?[0-9]+),([0-9]+)", "${1}.${2}")
-    return plain.set(~plain.str.contains(_NUMBER), None).cast(pl.Float64, strict=False)
+    plain = texts.alias("").str.replace(r"^([+-]?[0-9]+),([0-9]+)", "${1}.${2}")
+    return plain.set(~plain.str.contains(_NUMBER), None).cast(pl.Float64, strict=False).alias(texts.name)

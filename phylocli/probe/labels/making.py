@@ -11,11 +11,11 @@ from phylocli.config.labels import MakeLabelsConfig
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats import read_sequences
 from phylocli.formats.embeddings import read_embeddings
-from phylocli.formats.input_formats import sniff_file
+from phylocli.formats.input_formats import SEQUENCE_FORMATS, names_of, sniff_file
 from phylocli.formats.provenance import write_sidecar
 from phylocli.formats.sequences.fasta import shorten
 from phylocli.formats.streams import PathLike, display_name
-from phylocli.formats.tables import TableFormat, write_table
+from phylocli.formats.tables import NotATableError, TableFormat, write_table
 from phylocli.formats.tables.columns import SAME_IDS
 from phylocli.probe.labels.collected import SEQUENCE, Labels
 from phylocli.probe.labels.matching import match_ids
@@ -135,7 +135,9 @@ def _labels_of(source: PathLike | None, config: MakeLabelsConfig) -> Labels:
     if nested:
         logger.info(f"{display_name(source)}: skipping {', '.join(nested)}: vectors are no labels")
     texts = pl.DataFrame(
-        column.list.join(";", ignore_nulls=True) if column.name in listed else column.cast(pl.String, strict=False)
+        column.alias("").list.join(";", ignore_nulls=True).alias(column.name)
+        if column.name in listed
+        else column.cast(pl.String, strict=False)
         for column in frame
         if column.name not in nested
     )
@@ -150,7 +152,11 @@ def _ids_of(given: PathLike | SequenceOf[str]) -> list[str]:
     source: Any = given
     if sniff_file(source).holds == "sequences":
         return [sequence.id for sequence in read_sequences(source, on_duplicate="keep-first", report=False)]
-    return list(read_embeddings(source).ids)
+    try:
+        return list(read_embeddings(source).ids)
+    except NotATableError as error:
+        error.fix = f"give sequences ({SEQUENCE_FORMATS}), or a table of embeddings ({names_of('table', 'vectors')})"
+        raise
 
 
 def _only(part: pl.DataFrame, wanted: list[str], name: str) -> pl.DataFrame:

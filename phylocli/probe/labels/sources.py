@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from phylocli.config.labels import MakeLabelsConfig
 from phylocli.formats import stockholm
-from phylocli.formats.input_formats import FASTA, GAF, STOCKHOLM, sniff
+from phylocli.formats.input_formats import FASTA, GAF, STOCKHOLM, TABLE_FORMATS, sniff
 from phylocli.formats.sequences import fasta
 from phylocli.formats.streams import PathLike, display_name, open_input, text_lines
-from phylocli.formats.tables.reading import parse_table
+from phylocli.formats.tables.reading import NotATableError, parse_table
 from phylocli.probe.labels.collected import Labels
 from phylocli.probe.labels.families import of_families
 from phylocli.probe.labels.gaf import of_gaf
@@ -18,6 +18,11 @@ from phylocli.probe.labels.uniprot import is_export, of_export
 
 if TYPE_CHECKING:
     import polars as pl
+
+LABEL_SOURCES = (
+    f"a table ({TABLE_FORMATS}), family records (Stockholm), FASTA with labels in its headers, or GO annotations (GAF)"
+)
+"""What labels are read from, for messages."""
 
 
 def read_source(source: PathLike | None, config: MakeLabelsConfig = MakeLabelsConfig()) -> Labels | pl.DataFrame:
@@ -41,5 +46,9 @@ def read_source(source: PathLike | None, config: MakeLabelsConfig = MakeLabelsCo
             return of_headers(items, name, config.pattern)
         if kind is GAF:
             return of_gaf(text_lines(stream, name), name, evidence=config.evidence_codes, aspect=config.aspect)
-        table = parse_table(stream.read(), name, typed=False)
+        try:
+            table = parse_table(stream.read(), name, typed=False)
+        except NotATableError as error:
+            error.fix = f"give {LABEL_SOURCES}"
+            raise
     return of_export(table) if is_export(table.columns) else table

@@ -15,10 +15,10 @@ from phylocli.core.errors import BadInputError
 from phylocli.core.words import counted
 from phylocli.formats import read_families
 from phylocli.formats.input_formats import STOCKHOLM, TEXT, sniff_file
-from phylocli.formats.newick import read_trees
 from phylocli.formats.streams import STDIO, PathLike, display_name
 from phylocli.formats.tables import trees_schema
 from phylocli.formats.tree import Tree
+from phylocli.formats.tree_files import read_trees
 from phylocli.statistics.sampling import subsample
 from phylocli.tree.comparison.compare import ZERO_LENGTH, quartet_distance, tip_distances
 
@@ -89,12 +89,7 @@ def _named(source: Trees) -> list[tuple[str, Tree]]:
     form = TEXT if str(source) == STDIO else sniff_file(source)
     if form is STOCKHOLM:
         return [(family.label, family.require_tree()) for family in read_families(source)]
-    try:
-        return [(str(number), tree) for number, tree in enumerate(read_trees(source), 1)]
-    except BadInputError as error:
-        if form.unmistakable and form.name not in ("NEXUS", "XML"):  # these errors name the format
-            raise BadInputError(f"{source} is {form.phrase}, not trees", fix=_FORMATS) from error
-        raise
+    return [(str(number), tree) for number, tree in enumerate(read_trees(source), 1)]
 
 
 def _paired(

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from phylocli.core.errors import BadInputError
 from phylocli.formats import Family, write_families
-from phylocli.formats.newick import NewickTree, parse, read_trees
+from phylocli.formats.newick import NewickTree, parse
 from phylocli.formats.tree import Tree
+from phylocli.formats.tree_files import read_trees
 from phylocli.tree import compare_trees
 
 

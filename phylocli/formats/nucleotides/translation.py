@@ -6,7 +6,7 @@ import logging
 
 from phylocli.core.alphabet import GAPS, check_residues
 from phylocli.core.errors import BadInputError, UsageError
-from phylocli.formats.reading_frames import likelier_frame
+from phylocli.formats.nucleotides.reading_frames import likelier_frame
 from phylocli.formats.sequences.fasta import Sequence, shorten
 
 logger = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ def translate(sequence: Sequence, code: int = 1) -> Sequence:
             codon, or no complete codon.
 
     Examples:
-        >>> from phylocli.formats.translation import translate
+        >>> from phylocli.formats.nucleotides import translate
         >>> translate(phylocli.Sequence("a", "ATGAAAGUNTAA")).residues
         'MKV'
     """
@@ -85,7 +85,7 @@ class Translator:
         code: NCBI number of the genetic code.
 
     Examples:
-        >>> from phylocli.formats.translation import Translator
+        >>> from phylocli.formats.nucleotides import Translator
         >>> translator = Translator()
         >>> [translator(phylocli.Sequence(name, letters)).residues for name, letters in (("a", "ATGAAA"), ("b", "ATGAAAG"))]
         ['MK', 'MK']

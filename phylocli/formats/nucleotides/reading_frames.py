@@ -33,7 +33,7 @@ def likelier_frame(letters: str, code: int = 1) -> str | None:
         code: NCBI number of the genetic code.
 
     Examples:
-        >>> from phylocli.formats.reading_frames import likelier_frame
+        >>> from phylocli.formats.nucleotides.reading_frames import likelier_frame
         >>> codons = dict(A="GCC", D="GAC", E="GAG", F="TTC", G="GGC", K="AAG", L="CTC", T="ACC", V="GTC")
         >>> gene = "".join(codons[letter] for letter in "VLDADKTGVKAAEGKVGAEAGEFGAEALEKLFLAFGTTKTFFGEFDLDEGDAEVKGEGKKVADAL")
         >>> likelier_frame(gene), likelier_frame(gene[2:])
