@@ -23,11 +23,13 @@ def read_toml(path: PathLike) -> dict[str, Any]:
     try:
         return tomllib.loads(decode_text(data, str(path)).replace("\r\n", "\n"))
     except (BadInputError, ValueError) as error:  # ValueError: TOMLDecodeError, or an integer with too many digits
-        from phylocli.formats.input_formats import TABLE_TEXT, TEXT, TOML, format_of
+        from phylocli.formats.input_formats import TEXT, TOML, format_of
 
         found = format_of(data[:4096])
-        if found not in (TABLE_TEXT, TEXT, TOML):
-            raise BadInputError(f"{path} is {found.phrase}, not a TOML file", fix="give settings in TOML") from error
+        if found not in (TEXT, TOML):
+            raise BadInputError(
+                f"{path} is {found.phrase}, not a TOML file", why=str(error).split("\n")[0], fix="give settings in TOML"
+            ) from error
         if isinstance(error, BadInputError):
             raise
         raise BadInputError(f"{path} is not TOML", why=str(error), fix="correct the file at that place") from error

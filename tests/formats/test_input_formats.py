@@ -47,6 +47,7 @@ STARTS: dict[str, list[bytes]] = {
     "NPY": [b"\x93NUMPY\x01"],
     "NPZ": [b"PK\x03\x04"],
     "TSV, CSV": [b"id\tclass\n", b"id,class\n"],
+    "TOML": [b"steps = 5\n", b"# a recipe\n[critic]\n", b"[[rows]]\nx = 1\n"],
     "text": [b"hello\n"],
 }
 BY_NAME: dict[str, InputFormat] = {known.name: known for known in FORMATS}
@@ -338,7 +339,7 @@ files = {
 for name, data in files.items():
     with open(name, "wb") as handle:
         handle.write(data)
-read_families, read_sequences, newick.parse("(a,b);")
+read_families, read_sequences, read_trees
 del files, data
 size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (size + (200 << 20),) * 2)
@@ -360,14 +361,15 @@ SEQUENCES = {"names.fa": "100000", "inserts.a3m": "3"}
 
 GROWTH = """
 import resource, sys
-from phylocli.formats import newick, read_families
+from phylocli.formats import read_families
+from phylocli.formats.tree_files import read_trees
 
 n = 300_000
 with open("rows.sto", "wb") as handle:
     handle.write(b"# STOCKHOLM 1.0\\n" + b"".join(b"s%d AC\\n" % i for i in range(n)) + b"//\\n")
 with open("commas.nwk", "wb") as handle:
     handle.write(b"(" + b"," * (5 * n) + b");")
-read_families, newick.parse("(a,b);")
+read_families, read_trees
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 read = {"rows.sto": read_families, "commas.nwk": read_trees}[sys.argv[1]]
 assert sum(1 for _ in read(sys.argv[1])) == 1

@@ -212,7 +212,7 @@ def one_letter_a_residue(series: pl.Series, lengths: pl.Series) -> bool:
 
     if series.dtype != pl.String or series.null_count() or lengths.null_count() or not (lengths > 1).any():
         return False
-    return bool((series.str.len_chars() == lengths).all()) and len(set("".join(series.head(200).to_list()))) <= 16
+    return bool((series.alias("").str.len_chars() == lengths).all()) and len(set("".join(series.head(200).to_list()))) <= 16
 
 
 def is_text(series: pl.Series) -> bool:

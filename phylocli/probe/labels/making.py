@@ -115,7 +115,7 @@ def write_labels(
     write_table(table, output, pa.schema([(column, pa.string()) for column in table.columns]), format)
     write_sidecar(output, "labels", config.to_parameters())
     for column in table.columns[1:]:
-        known = table[column].drop_nulls()
+        known = table[column].alias("").drop_nulls()  # polars takes names such as ^x$ for patterns
         kinds = known.str.split(";").explode().n_unique()
         logger.info(
             f"{column}: {kinds:,} {'value' if kinds == 1 else 'values'}, known for {len(known):,} of {table.height:,} ids"
