@@ -150,12 +150,11 @@ def _lacks(name: str, given: str, error: str) -> bool:
 
 @pytest.mark.parametrize("command", FOLDERS)
 def test_a_file_or_another_folder_in_place_of_a_model_is_named(
-    cli: Run, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+    cli: Run, place: Path, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
     monkeypatch.chdir(place)
     for given in ("x.fasta", "x.png", "empty", "folder"):
         done = cli(*(word.replace("X", given) for word in command.split()))
-        assert done.exit_code == 65 and re.search(rf"error: {given} is (a file, )?not a model folder", done.stderr), (
-            done.stderr
-        )
+        assert done.exit_code == 65, done.stderr
+        assert re.search(rf"error: {given} is (a file, )?not a model folder", done.stderr), done.stderr
         assert "fix: name the 'model' folder of a training run" in done.stderr
