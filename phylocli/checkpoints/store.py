@@ -145,11 +145,19 @@ def verify(folder: Path) -> Source | None:
 
 
 def locate(identity: HubId) -> Path | None:
-    """Return the folder of a checkpoint that is already there; None if it has to be downloaded."""
+    """Return the folder of a checkpoint that is already there; None if it has to be downloaded.
+
+    A commit is found under any name that it was downloaded by.
+    """
     for root in roots():
         folder = root / identity.folder_name
         if (folder / "config.json").is_file():
             return folder
+    wanted = str(Source(identity.name, identity.revision))
+    for root in roots():
+        for folder in sorted(root.glob(f"{HubId(identity.name).folder_name}*")):
+            if identity.revision and (folder / SOURCE).is_file() and str(source_of(folder)) == wanted:
+                return folder
     return None
 
 

@@ -165,6 +165,8 @@ class OptimiserConfig(Config):
     """Fraction of the highest rate that is left at the end."""
     decay: Fraction = 1.0
     """Fraction of the steps, at the end, in which the rate falls; 1: all after the rise."""
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Learning rate of each layer of the encoder, as a fraction of that of the layer above; for pretrained encoders."""
     clip: Annotated[float, Field(gt=0)] = 1.0
     """Largest norm of the gradient."""
 

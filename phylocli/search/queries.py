@@ -134,7 +134,10 @@ def embedder_of(table: EmbeddingTable, model: PathLike | None = None, device: st
 
 
 def _candidates(table: EmbeddingTable) -> Iterator[PathLike]:
-    """Yield candidates for the model of a table: the model in its provenance, then all available models."""
+    """Yield candidates for the model of a table: its source on the hub, the model in its provenance, then all available
+    models of phylocli."""
+    if "phylocli.source" in table.metadata:
+        yield table.metadata["phylocli.source"]
     path = Path(table.name)
     records = sorted(path.glob("provenance-*.json")) if is_parts(path) else [sidecar_path(path)]
     for record in records[:1]:
@@ -144,4 +147,5 @@ def _candidates(table: EmbeddingTable) -> Iterator[PathLike]:
             except (OSError, ValueError, KeyError, TypeError):
                 continue  # an invalid provenance record
     for entry in models.available():
-        yield entry.folder
+        if not models.is_checkpoint(entry.folder):  # they are large, and named in the table's metadata
+            yield entry.folder

@@ -84,7 +84,7 @@ class TrainingLoop:
                 # Step.
                 rate = state.schedule.rate(step)
                 for group in state.optimiser.param_groups:
-                    group["lr"] = rate
+                    group["lr"] = rate * group.get("scale", 1.0)
                 if self.is_usable(step, terms["loss"], norm):
                     state.optimiser.step()
                     task.after_step()

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from phylocli.config.train import OptimiserConfig, TrainConfig
+from phylocli.core.errors import UsageError
 
 SMALLEST_SIDE = 64
 """Muon is for matrices between hidden layers; those with a smaller side (outputs over a few classes) are left to AdamW."""
@@ -50,9 +51,41 @@ def make_optimiser(
         groups.append({"params": matrices, "weight_decay": config.weight_decay, "orthogonalised": True})
     if apart is not None:
         groups = [{**g, "params": [p for p in g["params"] if apart(p) == kind]} for g in groups for kind in (True, False)]
+    groups = _split_by_depth(groups, task, config.layer_decay)
     fused = trained[0].device.type == "cuda"
     rate, betas = config.learning_rate, (config.beta1, config.beta2)
     return (Muon if muon else torch.optim.AdamW)(groups, lr=rate, betas=betas, fused=fused)
+
+
+def _split_by_depth(groups: list[dict[str, Any]], task: nn.Module, decay: float) -> list[dict[str, Any]]:
+    """Return parameter groups divided by layer, with `scale`, the factor of the learning rate.
+
+    It is decay ** (n - i) for layer i of n, counted from 0, decay ** (n + 1) for what precedes them (embeddings), and 1 for
+    what follows them (Clark et al. 2020, arXiv 2003.10555; Bao et al. 2022, arXiv 2106.08254).
+
+    Raises:
+        UsageError: the encoder has no attribute `blocks`.
+    """
+    if decay == 1:
+        return groups
+    encoder = getattr(getattr(task, "model", None), "encoder", None)
+    blocks = getattr(encoder, "blocks", None)
+    if encoder is None or blocks is None:
+        raise UsageError(
+            "the encoder has no layers, so that its learning rate cannot decrease with depth",
+            fix="leave out optimiser.layer_decay",
+        )
+    scales = {id(p): decay ** (len(blocks) - i) for i, block in enumerate(blocks) for p in block.parameters()}
+    for p in encoder.parameters():  # in the order of computation
+        if id(p) in scales:
+            break
+        scales[id(p)] = decay ** (len(blocks) + 1)
+    values = sorted({1.0, *scales.values()})
+    return [
+        {**group, "params": [p for p in group["params"] if scales.get(id(p), 1.0) == scale], "scale": scale}
+        for scale in values
+        for group in groups
+    ]
 
 
 def orthogonalised(matrix: Tensor) -> Tensor:

@@ -58,8 +58,11 @@ def test_embed_downloads_a_model_once_and_records_its_commit(
         item for item in record["inputs"] if item["name"].endswith("safetensors")
     ).items()
     assert not list((tmp_path / "models").glob(".*.part")) and not (folder / ".cache").exists()
-    searched = cli("search", tmp_path / "a.parquet", examples / "globins.fasta", "-o", tmp_path / "hits.tsv")
-    assert searched.exit_code == 0, searched.stderr  # the table names its model
+    (tmp_path / "a.parquet.provenance.json").unlink()
+    searched = cli("search", examples / "globins.fasta", tmp_path / "a.parquet", "-o", tmp_path / "hits.tsv")
+    assert searched.exit_code == 0, searched.stderr  # the table names its model and commit
+    best = pl.read_csv(tmp_path / "hits.tsv", separator="\t").group_by("query", maintain_order=True).first()
+    assert (best["query"] == best["target"]).all()
 
 
 def test_models_are_added_listed_shown_updated_and_removed(

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from phylocli.core.alphabet import encode_tokens
-from phylocli.core.errors import BadInputError, UsageError
+from phylocli.core.errors import BadInputError, PhylocliError, UsageError
 from phylocli.embed import Embedder, embed_file, embed_residues, embed_sequences, untrained, with_pooling
 from phylocli.encoders import pad_batch
 from phylocli.formats import Sequence, read_sequences
@@ -245,3 +245,64 @@ def test_whitened_models_and_wide_poolings_embed_alike_in_windows_and_by_residue
     source.write_text(">a\nMKVLA\n")
     embed_file(source, tmp_path / "r.parquet", model=wide, per_residue=True)
     assert pl.read_parquet(tmp_path / "r.parquet")["embedding"].to_numpy().shape == (5, 64)
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("full"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+)
+def test_a_batch_that_does_not_fit_into_memory_is_computed_in_halves(
+    model: Model, letters: list[str], error: RuntimeError
+) -> None:
+    def limited(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        if inputs[0].numel() > most:
+            raise error
+
+    whole, rows = Embedder(model).pooled(letters), Embedder(model).residues(letters[:20])
+    embedder = Embedder(model)
+    handle = model.encoder.register_forward_pre_hook(limited)
+    try:
+        most = 1000
+        assert np.abs(embedder.pooled(letters) - whole).max() < 1e-5
+        assert embedder.max_tokens <= 1000  # batches to come are smaller
+        again = Embedder(model).residues(letters[:20])
+        assert all(np.abs(a - b).max() < 1e-5 for a, b in zip(again, rows, strict=True))
+        most = 100
+        with pytest.raises(PhylocliError, match=r"not enough memory for \d+ residues"):
+            Embedder(model).pooled(letters)
+    finally:
+        handle.remove()
+
+
+def test_other_errors_of_a_model_are_not_taken_for_a_lack_of_memory(model: Model) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("shapes differ")
+
+    handle = model.encoder.register_forward_pre_hook(broken)
+    try:
+        with pytest.raises(RuntimeError, match="shapes differ"):
+            Embedder(model).pooled(["MKV", "MK"])
+    finally:
+        handle.remove()
+
+
+def test_bf16_is_close_and_is_recorded(folder: Path, letters: list[str], tmp_path: Path) -> None:
+    (tmp_path / "s.fasta").write_text("".join(f">s{i}\n{s}\n" for i, s in enumerate(letters[:30])))
+    for precision in ("fp32", "bf16"):
+        embed_file(tmp_path / "s.fasta", tmp_path / f"{precision}.parquet", model=folder, precision=precision)
+    exact, rough = (
+        np.stack(pl.read_parquet(tmp_path / f"{name}.parquet")["embedding"].to_list()) for name in ("fp32", "bf16")
+    )
+    error = np.linalg.norm(exact - rough) / np.linalg.norm(exact)
+    assert 1e-5 < error < 0.05
+    assert read_parquet_metadata(tmp_path / "bf16.parquet")["phylocli.precision"] == "bf16"
+    assert "phylocli.precision" not in read_parquet_metadata(tmp_path / "fp32.parquet")
+
+
+@pytest.mark.slow
+@pytest.mark.needs("compiler")
+def test_a_compiled_encoder_gives_the_same_vectors(folder: Path, letters: list[str], tmp_path: Path) -> None:
+    (tmp_path / "s.fasta").write_text("".join(f">s{i}\n{s}\n" for i, s in enumerate(letters[:10])))
+    for compile in (False, True):
+        embed_file(tmp_path / "s.fasta", tmp_path / f"{compile}.parquet", model=folder, compile=compile)
+    a, b = (np.stack(pl.read_parquet(tmp_path / f"{name}.parquet")["embedding"].to_list()) for name in (False, True))
+    assert np.abs(a - b).max() < 1e-4

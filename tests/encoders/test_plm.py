@@ -247,6 +247,25 @@ def test_training_from_a_checkpoint_gives_a_model_that_embeds(
     assert vectors.shape == (2, 16)
 
 
+@pytest.mark.parametrize(("kind", "layer"), [("protbert", "layer"), ("prott5", "block"), ("esmc", "backbone.layers")])
+def test_gradient_caching_recomputation_and_layer_decay_train_every_architecture(
+    kind: str, layer: str, pretrained: Callable[[str], Path], simulate: Any, tmp_path: Path
+) -> None:
+    write_families([simulate(f"PF{i:05d}", 12) for i in range(2)], tmp_path / "families.sto")
+    settings = {
+        "encoder": {"name": "plm", "parameters": {"checkpoint": str(pretrained(kind)), "mode": "full"}},
+        "batch": {"pairs": 4, "grad_cache": True, "activation_checkpointing": True, "max_tokens": 200},
+        "optimiser": {"layer_decay": 0.5, "learning_rate": 0.001},
+        "validation.pairs": 4,
+    }
+    train_model([tmp_path / "families.sto"], tmp_path / "run", steps=2, device="cpu", settings=settings)
+    assert pl.read_parquet(tmp_path / "run" / "metrics.parquet")["loss"].is_finite().all()
+    before, after = build(pretrained(kind), mode="full").state_dict(), Model.load(tmp_path / "run" / "model").state_dict()
+    moved = {name: float((after[name] - t).abs().max()) for name, t in before.items() if not torch.equal(after[name], t)}
+    first, second = (max(value for name, value in moved.items() if f"{layer}.{i}." in name) for i in (0, 1))
+    assert 0.3 < first / second < 0.7  # Adam's first steps are as long as the learning rate
+
+
 def test_a_frozen_model_with_nothing_to_train_is_pointed_out(
     checkpoint: Path, simulate: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,6 +2,8 @@
 
 import copy
 import math
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +11,7 @@ from torch import nn
 
 from phylocli.config.train import OptimiserConfig, TrainConfig
 from phylocli.core.errors import UsageError
+from phylocli.models.model import Model
 from phylocli.train.optimiser import Muon, Schedule, make_optimiser, orthogonalised
 
 
@@ -100,3 +103,25 @@ def test_the_state_of_muon_is_saved_and_restored() -> None:
 def test_muon_does_not_divide_matrices_among_processes() -> None:
     with pytest.raises(UsageError, match="whole matrices"):
         TrainConfig.of(None, {"optimiser": {"name": "muon"}, "batch": {"shard": True}})
+
+
+@pytest.mark.parametrize("kind", ["esm2", "prott5"])
+def test_layer_decay_lowers_the_learning_rate_from_layer_to_layer(kind: str, pretrained: Callable[[str], Path]) -> None:
+    model = Model.create("plm", parameters={"checkpoint": str(pretrained(kind)), "mode": "full", "project": 4})
+    task = torch.nn.Module()
+    task.model, task.temperature = model, torch.nn.Parameter(torch.ones(()))
+    optimiser = make_optimiser(task, OptimiserConfig(layer_decay=0.5))
+    names = {id(p): name for name, p in task.named_parameters()}
+    scales = {names[id(p)]: group["scale"] for group in optimiser.param_groups for p in group["params"]}
+    assert len(scales) == len(names)
+    layer = "encoder.layer.{}." if kind == "esm2" else "encoder.block.{}."
+    expected = {layer.format(1): 0.5, layer.format(0): 0.25, "embed": 0.125, "projection": 1.0, "temperature": 1.0}
+    for name, scale in scales.items():
+        wanted = next((value for part, value in expected.items() if part in name), 1.0)  # 1: the final norm
+        assert scale == wanted, name
+    assert {group["scale"] for group in optimiser.param_groups if group["params"]} == {1.0, 0.5, 0.25, 0.125}
+
+
+def test_layer_decay_needs_layers() -> None:
+    with pytest.raises(UsageError, match="no layers"):
+        make_optimiser(Task(), OptimiserConfig(layer_decay=0.5))
