@@ -501,7 +501,7 @@ def test_another_teacher_of_equal_or_other_features_cannot_continue_a_run(
 
 def test_a_language_model_teaches(families: Path, esm_checkpoint: Path, kept: Path, tmp_path: Path) -> None:
     parameters = {"checkpoint": str(esm_checkpoint)}
-    folder = Model.create("esm2", pooling="mean", parameters=parameters).save(tmp_path / "esm")
+    folder = Model.create("plm", pooling="mean", parameters=parameters).save(tmp_path / "esm")
     made = config(folder, **{"distillation.residues": 1.0}).updated(steps=2, device="cpu")
     train_model([families], tmp_path / "run", made, cache=kept)
     row = pl.read_parquet(tmp_path / "run" / "metrics.parquet").row(-1, named=True)

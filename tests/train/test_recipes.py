@@ -113,7 +113,7 @@ def test_protsent_is_the_ranking_loss_with_a_scale_of_20_in_both_directions(simu
     assert task(pairs)["loss"].item() == pytest.approx(expected.item(), rel=1e-4)
 
 
-@pytest.mark.parametrize("encoder", ["convolutional", "esm2"])
+@pytest.mark.parametrize("encoder", ["convolutional", "plm"])
 def test_protsent_trains_any_encoder_on_pairs_of_one_family_with_hard_negatives(
     encoder: str, simulated_file: Callable[..., Path], esm_checkpoint: Path, tmp_path: Path
 ) -> None:
@@ -121,8 +121,8 @@ def test_protsent_trains_any_encoder_on_pairs_of_one_family_with_hard_negatives(
     rows = [f"PF{i:05d}\tPF{(i + 1) % 8:05d}" for i in range(8)]
     (tmp_path / "hard.tsv").write_text("family\tnegative\n" + "\n".join(rows) + "\n")
     settings = {**UNVALIDATED, "batch.pairs": 6, "batch.hard_negatives": str(tmp_path / "hard.tsv"), "batch.max_tokens": 200}
-    if encoder == "esm2":
-        settings |= {"encoder.name": "esm2", "encoder.parameters": {"checkpoint": str(esm_checkpoint), "mode": "full"}}
+    if encoder == "plm":
+        settings |= {"encoder.name": "plm", "encoder.parameters": {"checkpoint": str(esm_checkpoint), "mode": "full"}}
     run = tmp_path / "run"
     folder = train_model([path], run, recipe="protsent", steps=2, device="cpu", settings=settings)
     assert Model.load(folder).config.encoder == encoder
