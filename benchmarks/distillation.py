@@ -23,9 +23,12 @@ from experiments import fewer
 from second_generation import MEMBERS, hidden_folds
 
 import phylocli
+from phylocli.config.assignments import nested
+from phylocli.config.train import TrainConfig
 from phylocli.core import console
 from phylocli.core.threads import limit_threads
 from phylocli.probe import NamedSource
+from phylocli.train.data.loading import load_corpus
 
 VARIANTS: dict[str, dict[str, float]] = {
     "contrast": {},
@@ -83,9 +86,21 @@ def train(variant: str, families: Path, folder: Path, options: argparse.Namespac
     return model
 
 
+def teach(families: Path, folder: Path, options: argparse.Namespace) -> float:
+    """Compute the teacher's vectors, unless they are in the cache, and return the CPU seconds that this took."""
+    path = folder / "teacher_seconds.json"
+    if not path.is_file():
+        started = time.process_time()
+        settings = {**STUDENT, "distillation.weights.crd": 1.0}
+        config = TrainConfig.of(None, {"recipe": "distil", "teachers": (options.teacher,), **nested(settings)})
+        load_corpus([families], config, cache=folder / "cache")
+        path.write_text(json.dumps(time.process_time() - started), encoding="utf-8")
+    return float(json.loads(path.read_text()))
+
+
 def evaluate(models: list[NamedSource], data: Path, folder: Path, name: str) -> pl.DataFrame:
     """Measure the models on the hidden folds and the dev families."""
-    common = {"models": models, "projection": "none", "tasks": ["retrieval"], "baselines": ["untrained", "dipeptides"]}
+    common = {"models": models, "projection": "none", "tasks": ["retrieval"], "baselines": ["untrained"]}
     target = folder / f"scope-{name}"
     if not (target / "metrics.parquet").is_file():
         phylocli.run_probes([], None, target, benchmark="scope", data=hidden_folds(data, folder), **common)
@@ -125,8 +140,9 @@ def main() -> None:
             file.writelines(f">{s.id}\n{s.residues}\n" for s in phylocli.read_sequences(families))
         return
     names = options.only or list(VARIANTS)
+    seconds = {"teacher": teach(families, folder, options)}
     models = [NamedSource(name, train(name, families, folder, options)) for name in names]
-    seconds = {name: json.loads((model.parent / "cpu_seconds.json").read_text()) for name, model in models}
+    seconds |= {name: json.loads((model.parent / "cpu_seconds.json").read_text()) for name, model in models}
     if not Path(options.teacher).is_file():
         models.append(NamedSource("teacher", options.teacher))
     console.show_messages(console.QUIET)
