@@ -15,6 +15,7 @@ import argparse
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -152,12 +153,20 @@ def main() -> None:
     lines = [f"| | CPU s | crd bound, nats | {' | '.join(levels)} |", f"|---|---|---|{'---|' * len(levels)}"]
     for name in dict.fromkeys(found["embedding"]):
         rows = {row["level"]: row for row in found.filter(pl.col("embedding") == name).iter_rows(named=True)}
-        cells = ["{value:.3f} ({low:.3f}–{high:.3f})".format(**rows[level]) if level in rows else "–" for level in levels]
+        cells = [cell(rows.get(level)) for level in levels]
         cpu = f"{seconds[name]:.0f}" if name in seconds else "–"
         lines.append(f"| {name} | {cpu} | {bound_of(folder, name, options)} | {' | '.join(cells)} |")
     text = "\n".join(lines) + "\n"
     (folder / f"table-{options.steps}.md").write_text(text, encoding="utf-8")
     print(text)
+
+
+def cell(row: dict[str, Any] | None) -> str:
+    """Return a value with its interval, if it has one."""
+    if row is None:
+        return "–"
+    interval = "" if row["low"] is None else f" ({row['low']:.3f}–{row['high']:.3f})"
+    return f"{row['value']:.3f}{interval}"
 
 
 def bound_of(folder: Path, name: str, options: argparse.Namespace) -> str:
