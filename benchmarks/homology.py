@@ -25,6 +25,7 @@ def main() -> None:
     parser.add_argument("families", nargs="+")
     parser.add_argument("--layers", type=int, nargs="*")
     parser.add_argument("--heads", nargs="*")
+    parser.add_argument("--composition", type=float, help="fraction of the score due to composition that does not count")
     parser.add_argument("--dimension", type=int, default=64)
     parser.add_argument("-o", "--output", help="another folder than the model's")
     options = parser.parse_args()
@@ -32,7 +33,12 @@ def main() -> None:
     start = time.process_time()
     families = itertools.chain.from_iterable(read_families(path) for path in options.families)
     fitted = fit_residue_plda(
-        models.load(folder), families, layers=options.layers, heads=options.heads, dimension=options.dimension
+        models.load(folder),
+        families,
+        layers=options.layers,
+        heads=options.heads,
+        composition=options.composition,
+        dimension=options.dimension,
     )
     path = fitted.save(options.output or folder)
     print(f"{path}: {time.process_time() - start:.0f} CPU seconds; correlations {fitted.correlation[:5].round(3)} …")

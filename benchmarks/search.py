@@ -32,8 +32,8 @@ from phylocli import models
 from phylocli.embed import Embedder
 from phylocli.formats import read_sequences
 from phylocli.search import Background, EmbeddingTable, Neighbours, background_of, nearest, unit
-from phylocli.search.combined_evalues import CombinedEvalues
 from phylocli.search.rerank import ResidueScores, align
+from phylocli.search.residue_evalues import ResidueEvalues
 
 RATES = (0.1, 1.0)
 PROMISES = (0.1, 1.0, 10.0)
@@ -119,8 +119,8 @@ def reranked(
         start = time.process_time()
         if way == "residues":
             vectors = unit(embedder.pooled(queries))
-            combined = CombinedEvalues(ResidueScores(embedder), background(embedder), len(table))
-            every = [combined(*of).evalues for of in zip(queries, vectors, targets, hits.cosines, strict=True)]
+            scored = ResidueEvalues(ResidueScores(embedder), background(embedder), len(table))
+            every = [scored(*of).evalues for of in zip(queries, vectors, targets, strict=True)]
         else:
             every = [np.nan_to_num(align(q, of, len(table))[0], nan=np.inf) for q, of in zip(queries, targets, strict=True)]
         found.append(Found(way, *pairs, np.concatenate(every), time.process_time() - start))

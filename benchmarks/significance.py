@@ -31,8 +31,8 @@ from phylocli import models
 from phylocli.embed import Embedder
 from phylocli.formats import read_families
 from phylocli.search import Background, background_of, unit
-from phylocli.search.combined_evalues import CombinedEvalues
 from phylocli.search.rerank import ResidueScores, align
+from phylocli.search.residue_evalues import ResidueEvalues
 
 ROWS = (10, 100, 10_000, 1_000_000)
 EVALUES = (0.1, 1.0, 10.0)
@@ -178,7 +178,7 @@ def main() -> None:
     }
     print(f"{len(picked)} queries of each kind ({options.aligned} aligned), {len(rows):,} rows: unrelated; composition\n")
     print(f"{'':<32}{'rows':>10}" + "".join(f"{f'E ≤ {evalue:g}':>34}" for evalue in EVALUES))
-    combined = CombinedEvalues(ResidueScores(embedder), known, 1)
+    aligned = ResidueEvalues(ResidueScores(embedder), known, 1)
     some = slice(options.aligned)
     for name, queries in kinds.items():
         own = unit(embedder.pooled(queries))
@@ -188,7 +188,7 @@ def main() -> None:
         cosines = own[some] @ vectors.T
 
         def residues(query: int, of: list[int]) -> np.ndarray:
-            scored = combined(queries[query], own[query], [rows[i] for i in of], cosines[query, of])  # noqa: B023
+            scored = aligned(queries[query], own[query], [rows[i] for i in of])  # noqa: B023
             return np.log(np.maximum(scored.evalues, 1e-300))
 
         def phmmer(query: int, of: list[int]) -> np.ndarray:

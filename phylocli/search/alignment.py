@@ -20,8 +20,8 @@ import numpy.typing as npt
 
 from phylocli.search.database import FloatArray, IntArray
 
-CELLS = 1 << 20
-"""Maximum number of cells in a batch, including padding (a few arrays of 4 MB)."""
+CELLS = 1 << 21
+"""Maximum number of cells in a batch, including padding (a few arrays of 8 MB)."""
 
 NEVER = -1e4
 """Score of padding."""
@@ -48,6 +48,11 @@ class Comparison(Protocol):
         """Gap costs in units of the scores."""
         ...
 
+    @property
+    def composition(self) -> float:
+        """The fraction of the score due to composition that E-values do not count, 0 to 1; see `residue_evalues`."""
+        ...
+
     def scores(self, query: FloatArray, targets: FloatArray, lengths: IntArray) -> FloatArray:
         """Return the scores of all residues of a query with all residues of B targets, (L, B, M).
 
@@ -69,10 +74,12 @@ class StandardisedCosine:
     Attributes:
         threshold: the threshold in standard deviations; dissimilar residues score below 0.
         gaps: gap costs in standard deviations.
+        composition: 0: the standardisation removes it already.
     """
 
     threshold: float = 1.0
     gaps: Gaps = Gaps(4.0, 1.0)
+    composition: float = 0.0
 
     def scores(self, query: FloatArray, targets: FloatArray, lengths: IntArray) -> FloatArray:
         """Return the scores of unit vectors; see `Comparison.scores`."""
@@ -230,20 +237,26 @@ def _trace(moves: npt.NDArray[np.uint8], end: IntArray) -> IntArray:
     return np.array(pairs[::-1], dtype=np.int64).reshape(-1, 2)
 
 
-def align_residues(query: FloatArray, targets: SequenceOf[FloatArray], comparison: Comparison) -> FloatArray:
-    """Return the score of the best local alignment of a query with each target, (k,).
+def align_residues(
+    query: FloatArray, targets: SequenceOf[FloatArray], comparison: Comparison
+) -> tuple[FloatArray, FloatArray]:
+    """Return the scores of the best local alignments of a query with each target, (k,), in order and backwards.
 
-    Time is O(L · M) per target. At most `CELLS` cells (or one target) are in memory.
+    Backwards, the residues of the query are in reverse order. They have the same embeddings, so the score is that of chance
+    for this composition; zeros if `comparison.composition` is 0. Time is O(L · M) per target. At most `CELLS` cells (or one
+    target) are in memory.
 
     Args:
         query: coordinates of the residues of the query, (L, D).
         targets: coordinates of the residues of each target, (M, D).
         comparison: provides scores and gap costs.
     """
-    found = np.zeros(len(targets), dtype=np.float32)
+    found, backwards = np.zeros((2, len(targets)), dtype=np.float32)
     for group, scores in _matrices(query, targets, comparison):
         found[group] = local_scores(scores, comparison.gaps)
-    return found
+        if comparison.composition:
+            backwards[group] = local_scores(scores[::-1], comparison.gaps)
+    return found, backwards
 
 
 def residue_paths(

@@ -44,6 +44,10 @@ class Gumbel:
         # For small y, ln(1 - exp(-y)) = ln y; this avoids cancellation and underflow.
         return np.where(log_expected < -20, log_expected, np.log(-np.expm1(-np.exp(np.clip(log_expected, -20, 50)))))
 
+    def means(self, cells: npt.NDArray[np.floating]) -> Floats:
+        """Return the mean scores of unrelated pairs, (ln K + ln(L · M) + γ) / λ, with Euler's constant γ."""
+        return (self.log_size + np.log(cells) + np.euler_gamma) / self.rate
+
     def scores_at(self, expected: float, cells: npt.NDArray[np.floating]) -> Floats:
         """Return the scores s at which K · L · M · exp(-λ s), the expected number of chance alignments, is this number."""
         return (self.log_size + np.log(cells) - np.log(expected)) / self.rate

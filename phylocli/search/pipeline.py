@@ -278,10 +278,10 @@ class _Search:
         if sequences is not None and config.reranks:
             hit = {table.ids[row] for row in np.unique(self._found.rows) if row >= 0}
             residues = read_residues(hit, sequences, code, report=report)
-        combined = self.targets.residue_alignment if config.rerank is not None else None
-        self._reranking = Reranking(config, combined, residues, len(table))
+        aligner = self.targets.residue_alignment if config.rerank is not None else None
+        self._reranking = Reranking(config, aligner, residues, len(table))
         self.evalue = self._reranking.evalue
-        self.schema = hits_schema(residues=combined is not None, aligned=config.align)
+        self.schema = hits_schema(residues=aligner is not None, aligned=config.align)
 
     def empty(self) -> pl.DataFrame:
         """Return an empty frame of hits."""
@@ -305,7 +305,7 @@ class _Search:
         if self._config.reranks and len(kept):
             assert queries.letters is not None
             targets = [self.targets.table.ids[row] for row in found.rows[query, kept]]
-            ranked = self._reranking(queries.letters[query], queries.vectors[query], targets, found.cosines[query, kept])
+            ranked = self._reranking(queries.letters[query], queries.vectors[query], targets)
         for rank, (place, alignments) in enumerate(zip(kept[ranked.order], ranked.alignments, strict=True)):
             row = {
                 "query": queries.ids[query],

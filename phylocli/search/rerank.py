@@ -23,13 +23,12 @@ from phylocli.formats.streams import PathLike
 from phylocli.hmmer import SearchOptions, phmmer
 from phylocli.search.alignment import Comparison, Path, StandardisedCosine, align_residues, residue_paths
 from phylocli.search.database import FloatArray, unit
-from phylocli.search.gumbel import Gumbel
 from phylocli.search.local_alignment import INCLUDED, LocalAlignment
 from phylocli.search.residue_plda import features_of, load_residue_plda
 
 if TYPE_CHECKING:
     from phylocli.embed import Embedder
-    from phylocli.search.combined_evalues import CombinedEvalues
+    from phylocli.search.residue_evalues import ResidueEvalues, Scored
 
 logger = logging.getLogger(__name__)
 
@@ -149,16 +148,18 @@ class ResidueScores:
         self._kept: OrderedDict[str, FloatArray] = OrderedDict()
         self._bytes = 0
 
-    def __call__(self, query: str, targets: SequenceOf[str]) -> Floats:
-        """Return the score of the best local alignment of a query with each target, (k,)."""
+    def __call__(self, query: str, targets: SequenceOf[str]) -> tuple[Floats, Floats]:
+        """Return the scores of the best local alignments of a query with each target, (k,), in order and backwards; see
+        `align_residues`."""
         own = self._residues([query])[0]
         distinct = list(dict.fromkeys(targets))
-        found: dict[str, float] = {}
+        found: dict[str, tuple[float, float]] = {}
         for start in range(0, len(distinct), ALIGNED):
             part = distinct[start : start + ALIGNED]
-            scores = align_residues(own, self._residues(part), self.comparison)
-            found.update(zip(part, scores.tolist(), strict=True))
-        return np.array([found[target] for target in targets], dtype=np.float64)
+            scores, backwards = align_residues(own, self._residues(part), self.comparison)
+            found.update(zip(part, zip(scores.tolist(), backwards.tolist(), strict=True), strict=True))
+        both = np.array([found[target] for target in targets], dtype=np.float64).reshape(-1, 2)
+        return both[:, 0], both[:, 1]
 
     def paths(self, query: str, targets: SequenceOf[str], least: FloatArray) -> list[list[Path]]:
         """Return the local alignments of a query with each target: the best, and others of at least a score (k,)."""
@@ -211,24 +212,23 @@ class Reranking:
 
     Attributes:
         config: the options of the search.
-        combined: the aligner of residue embeddings; None: not requested.
+        by_residues: the aligner of residue embeddings; None: not requested.
         residues: the sequences of all hits by id.
         rows: the number of rows of the table.
     """
 
     config: SearchConfig
-    combined: CombinedEvalues | None
+    by_residues: ResidueEvalues | None
     residues: dict[str, str]
     rows: int
 
     @property
     def evalue(self) -> str:
         """The column of the E-value by which hits are ranked and to which `max_evalue` applies."""
-        by_residues = self.combined is not None
         names = {(False, False): "evalue", (True, False): "residues_evalue", (False, True): "align_evalue"}
-        return names.get((by_residues, self.config.align), "both_evalue")
+        return names.get((self.by_residues is not None, self.config.align), "both_evalue")
 
-    def __call__(self, query: str, vector: FloatArray, targets: list[str], cosines: FloatArray) -> Ranked:
+    def __call__(self, query: str, vector: FloatArray, targets: list[str]) -> Ranked:
         """Align and rank the hits of a query.
 
         With phmmer only, hits with an alignment come first, by bit score, then the others by cosine. With residue embeddings
@@ -239,19 +239,19 @@ class Reranking:
             query: the unaligned query.
             vector: the unit vector of the query, (D,).
             targets: the ids of the hits, by decreasing cosine.
-            cosines: the cosines of the hits, (k,).
         """
         found: dict[str, Floats] = {}
         keys: list[Floats] = [np.arange(len(targets), dtype=np.float64)]  # the last key of np.lexsort decides first
         sequences = [self.residues[t] for t in targets]
-        null: Gumbel | None = None
-        if self.combined is not None:
-            found["residues"], found["residues_evalue"], null = self.combined(query, vector, sequences, cosines)
+        scored: Scored | None = None
+        if self.by_residues is not None:
+            scored = self.by_residues(query, vector, sequences)
+            found["residues"], found["residues_evalue"] = scored.scores, scored.evalues
             keys += [-found["residues"], found["residues_evalue"]]
         if self.config.align:
             found["align_evalue"], found["align_bits"] = align(query, sequences, self.rows)
             keys.append(-np.nan_to_num(found["align_bits"], nan=-np.inf))
-        if self.combined is not None and self.config.align:
+        if scored is not None and self.config.align:
             found["both_evalue"] = 2 * np.fmin(found["residues_evalue"], found["align_evalue"])
             keys.append(found["both_evalue"])
         order = np.lexsort(keys)
@@ -259,17 +259,17 @@ class Reranking:
             order = order[found[self.evalue][order] <= self.config.max_evalue]
         order = order[: self.config.kept]
         scores = {name: values[order] for name, values in found.items()}
-        alignments = self._alignments(query, [sequences[i] for i in order], null, scores)
+        alignments = self._alignments(query, [sequences[i] for i in order], scored and scored.take(order), scores)
         return Ranked(order, scores, [of[:1] for of in alignments] if self.config.best else alignments)
 
     def _alignments(
-        self, query: str, targets: list[str], null: Gumbel | None, scores: dict[str, Floats]
+        self, query: str, targets: list[str], scored: Scored | None, scores: dict[str, Floats]
     ) -> list[list[LocalAlignment]]:
         """Return the local alignments of each hit, by the method with the smaller E-value."""
         by_phmmer = align_domains(query, targets, self.rows) if self.config.align else [[] for _ in targets]
-        if self.combined is None:
+        if self.by_residues is None or scored is None:
             return by_phmmer
-        found = self.combined.alignments(query, targets, null)
+        found = self.by_residues.alignments(query, targets, scored)
         if not self.config.align:
             return found
         better = scores["align_evalue"] <= scores["residues_evalue"]

@@ -66,6 +66,7 @@ class ResiduePLDA:
         scale: the factor applied to the log odds.
         offset: the constant added after scaling.
         gaps: gap costs for alignments with these scores.
+        composition: the fraction of the score due to composition that E-values do not count; see `residue_evalues`.
     """
 
     layers: tuple[int, ...]
@@ -77,6 +78,7 @@ class ResiduePLDA:
     offset: float = -0.5
     gaps: Gaps = GAPS
     heads: tuple[str, ...] = ()
+    composition: float = 0.0
 
     def __call__(self, features: FloatArray) -> FloatArray:
         """Project features (L, F) to coordinates (L, d + 1): the values on the axes, and the term of the score in x²."""
@@ -98,6 +100,7 @@ class ResiduePLDA:
         described = {
             "layers": self.layers,
             "heads": self.heads,
+            "composition": self.composition,
             "fingerprint": self.fingerprint,
             "scale": self.scale,
             "offset": self.offset,
@@ -124,8 +127,18 @@ def load_residue_plda(model: Model) -> ResiduePLDA | None:
         described: dict[str, Any] = json.loads(metadata["homology"])
         layers, gaps = tuple(described["layers"]), Gaps(*described["gaps"])
         heads = tuple(described.get("heads", ()))  # none in files of earlier versions
+        composition = float(described.get("composition", 0.0))
         numbers = {key: described[key] for key in ("fingerprint", "scale", "offset")}
-        found = ResiduePLDA(layers, arrays["mean"], arrays["axes"], arrays["correlation"], **numbers, gaps=gaps, heads=heads)
+        found = ResiduePLDA(
+            layers,
+            arrays["mean"],
+            arrays["axes"],
+            arrays["correlation"],
+            **numbers,
+            gaps=gaps,
+            heads=heads,
+            composition=composition,
+        )
     except (ValueError, KeyError, TypeError) as error:
         raise BadInputError(f"{path} is damaged", why=str(error), fix=fix) from error
     if found.fingerprint != model.fingerprint:
@@ -170,6 +183,7 @@ def fit_residue_plda(
     *,
     layers: SequenceOf[int] | None = None,
     heads: SequenceOf[str] | None = None,
+    composition: float | None = None,
     dimension: int = 64,
     members: int = MEMBERS,
     seed: int = 0,
@@ -181,6 +195,7 @@ def fit_residue_plda(
         families: aligned families; residues in the same match column are treated as homologous.
         layers: the layers whose outputs are concatenated; None: every second layer, counted back from the last.
         heads: the heads whose log probabilities are features too; None: all of the model.
+        composition: see `ResiduePLDA`; None: 1 with heads, whose predictions depend much on composition, else 0.
         dimension: the number of axes.
         members: maximum number of members used per family.
         seed: the seed for the sample of members.
@@ -193,6 +208,7 @@ def fit_residue_plda(
 
     chosen = tuple(layers) if layers is not None else tuple(range(model.depth, 0, -2))[::-1]
     predicted = tuple(model.heads if heads is None else heads)
+    weight = float(bool(predicted)) if composition is None else composition
     embedder = Embedder(model)
 
     def parts() -> Iterator[tuple[FloatArray, IntArray]]:
@@ -206,4 +222,4 @@ def fit_residue_plda(
     features = ", ".join([*(f"layer {layer}" for layer in chosen), *predicted])
     logger.info(f"residue PLDA: fitted to {counted(fitted.residues, 'residue')}: {features}")
     mean, axes, correlation = (values.astype(np.float32) for values in (fitted.mean, fitted.axes, fitted.correlation))
-    return ResiduePLDA(chosen, mean, axes, correlation, model.fingerprint, heads=predicted)
+    return ResiduePLDA(chosen, mean, axes, correlation, model.fingerprint, heads=predicted, composition=weight)

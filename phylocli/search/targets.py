@@ -26,10 +26,10 @@ from phylocli.formats.streams.paths import unpacked_name
 from phylocli.formats.tables import NotATableError, TableWriter, embeddings_schema
 from phylocli.formats.tables.columns import ColumnOptions
 from phylocli.search.background import FEWEST, Background, background_of, background_of_table
-from phylocli.search.combined_evalues import CombinedEvalues
 from phylocli.search.database import open_table
 from phylocli.search.queries import MODEL, embedder_of
 from phylocli.search.rerank import ResidueScores
+from phylocli.search.residue_evalues import ResidueEvalues
 
 logger = logging.getLogger(__name__)
 
@@ -193,7 +193,7 @@ class PreparedTable:
         return found
 
     @cached_property
-    def residue_alignment(self) -> CombinedEvalues:
+    def residue_alignment(self) -> ResidueEvalues:
         """The aligner of queries and rows of the table by residue embeddings."""
         known = self.background if self.background is not None and self.background.sequences else None
-        return CombinedEvalues(ResidueScores(self.embedder), known, len(self.table))
+        return ResidueEvalues(ResidueScores(self.embedder), known, len(self.table))

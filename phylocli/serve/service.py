@@ -21,7 +21,7 @@ from phylocli.formats.embeddings import EmbeddingTable
 from phylocli.formats.nucleotides import Translator, nucleotides_among
 from phylocli.formats.sequences import fasta
 from phylocli.formats.sequences.fasta import shorten
-from phylocli.search import PreparedTable, nearest
+from phylocli.search import PreparedTable
 from phylocli.search.local_alignment import LocalAlignment
 from phylocli.search.pipeline import search, search_file
 from phylocli.search.queries import embed_queries
@@ -117,10 +117,9 @@ class ProteinService:
             query = next(as_sequences([("query", request.sequence)])).residues
         with self._lock, console.at_level(console.QUIET):
             vector = embed_queries([query], self._targets.embedder).vectors[0]
-            own = EmbeddingTable("target", [request.target], len(vector), vectors=self._vectors(request.target), unit=True)
-            combined = self._targets.residue_alignment if config.rerank else None
-            reranking = Reranking(config, combined, {request.target: target}, len(self._targets.table))
-            ranked = reranking(query, vector, [request.target], nearest(vector[None], own, 1).cosines[0])
+            aligner = self._targets.residue_alignment if config.rerank else None
+            reranking = Reranking(config, aligner, {request.target: target}, len(self._targets.table))
+            ranked = reranking(query, vector, [request.target])
         evalue = float(ranked.scores[reranking.evalue][0])
         return {
             "evalue": None if np.isnan(evalue) else evalue,

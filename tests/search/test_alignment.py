@@ -40,7 +40,7 @@ class Given:
     """Scores from a table: coordinates are one-hot vectors."""
 
     def __init__(self, table: np.ndarray, gaps: Gaps) -> None:
-        self.table, self.gaps = table.astype(np.float32), gaps
+        self.table, self.gaps, self.composition = table.astype(np.float32), gaps, 1.0
 
     def scores(self, query: np.ndarray, targets: np.ndarray, lengths: np.ndarray) -> np.ndarray:
         return np.einsum("la,ac,bmc->lbm", query, self.table, targets).astype(np.float32)
@@ -61,9 +61,10 @@ def test_alignments_equal_brute_force_in_every_batch(seed: int, rows: int, lengt
     gaps, given_scores, query, targets = random_case(seed, rows, lengths)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(alignment, "CELLS", cells)
-        found = align_residues(query, targets, given_scores)
+        found, backwards = align_residues(query, targets, given_scores)
     expected = [brute_force(query @ given_scores.table @ target.T, gaps) for target in targets]
     assert found.tolist() == expected  # whole numbers: exact
+    assert backwards.tolist() == [brute_force(query[::-1] @ given_scores.table @ t.T, gaps) for t in targets]
 
 
 def score_of(pairs: np.ndarray, scores: np.ndarray, gaps: Gaps) -> float:
@@ -175,7 +176,9 @@ def test_what_heads_predict_is_part_of_the_features_and_files_without_heads_are_
     model = Model.load(Model.create("convolutional", preset="tiny", seed=0, heads=heads).save(tmp_path / "model"))
     families = list(read_families(examples / "families.sto"))
     fitted = fit_residue_plda(model, families, members=8, dimension=16)
-    assert fitted.heads == ("3di", "profile") and fitted.axes.shape == (sum((64, 64, 20, 20)), 16)
+    assert (
+        fitted.heads == ("3di", "profile") and fitted.composition == 1 and fitted.axes.shape == (sum((64, 64, 20, 20)), 16)
+    )
     sequence = families[0].sequences()[0].residues
     (found,) = features_of(Embedder(model), fitted.layers, [sequence], fitted.heads)
     for what, start in (("3di", 128), ("profile", 148)):
@@ -184,18 +187,23 @@ def test_what_heads_predict_is_part_of_the_features_and_files_without_heads_are_
 
     path = fitted.save(tmp_path / "model")
     again = load_residue_plda(model)
-    assert again is not None and again.heads == fitted.heads
+    assert again is not None and again.heads == fitted.heads and again.composition == 1
     scores = ResidueScores(Embedder(model))
-    assert scores(sequence, [sequence[::-1], sequence]).argmax() == 1
+    assert scores(sequence, [sequence[::-1], sequence])[0].argmax() == 1
 
     plain = fit_residue_plda(model, families, heads=[], members=8, dimension=16)
     plain.save(tmp_path / "model")
     arrays, metadata = read_arrays(path, fix="")
     described = json.loads(metadata["homology"])
-    del described["heads"]  # as earlier versions wrote it
+    del described["heads"], described["composition"]  # as earlier versions wrote it
     write_arrays(path, arrays, {"homology": json.dumps(described)})
     older = load_residue_plda(model)
-    assert older is not None and older.heads == () and np.array_equal(older.axes, plain.axes)
+    assert (
+        older is not None
+        and older.heads == ()
+        and older.composition == plain.composition == 0
+        and np.array_equal(older.axes, plain.axes)
+    )
     with pytest.raises(UsageError, match="no head 'ss3'"):
         fit_residue_plda(model, families, heads=["ss3"])
 
@@ -205,8 +213,8 @@ def test_a_model_without_log_odds_compares_by_cosines_and_a_protein_is_nearest_t
     look = ResidueScores(Embedder(model))
     assert isinstance(look.comparison, StandardisedCosine) and load_residue_plda(model) is None
     members = [s.residues for s in next(iter(read_families(examples / "families.sto"))).sequences()[:6]]
-    scores = look(members[2], members)
-    assert scores.argmax() == 2 and np.allclose(scores, look(members[2], members[::-1])[::-1], atol=1e-3)
+    scores, _ = look(members[2], members)
+    assert scores.argmax() == 2 and np.allclose(scores, look(members[2], members[::-1])[0][::-1], atol=1e-3)
 
 
 def test_residue_scores_embed_and_align_each_sequence_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,11 +223,11 @@ def test_residue_scores_embed_and_align_each_sequence_once(monkeypatch: pytest.M
     plain = embedder.residues
     monkeypatch.setattr(embedder, "residues", lambda s: (seen.extend(s), plain(s))[1])
     scores = ResidueScores(embedder)
-    first = scores("MKVLA", ["MKVLA", "GGGGG", "MKVLA"])
+    first, _ = scores("MKVLA", ["MKVLA", "GGGGG", "MKVLA"])
     assert first[0] == first[2] > first[1]  # one number, looked up twice
-    assert scores("MKVLA", ["GGGGG"]) == pytest.approx(first[1:2], abs=1e-4)
+    assert scores("MKVLA", ["GGGGG"])[0] == pytest.approx(first[1:2], abs=1e-4)
     assert sorted(seen) == ["GGGGG", "MKVLA"]
     query, target = (unit(plain([s])[0]) for s in ("MKVLA", "GGGGG"))  # averaging leaves residues as they are
-    assert first[1] == pytest.approx(align_residues(query, [target], scores.comparison)[0], abs=1e-4)
+    assert first[1] == pytest.approx(align_residues(query, [target], scores.comparison)[0][0], abs=1e-4)
     monkeypatch.setattr("phylocli.search.rerank.KEPT_BYTES", 0)
-    assert scores("MKVLA", ["GGGGG", "MKVLA"]) == pytest.approx(first[[1, 0]], abs=1e-4)  # forgetting changes no score
+    assert scores("MKVLA", ["GGGGG", "MKVLA"])[0] == pytest.approx(first[[1, 0]], abs=1e-4)  # forgetting changes no score

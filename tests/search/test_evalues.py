@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,16 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from phylocli import models
 from phylocli.core.errors import BadInputError
 from phylocli.embed import Embedder, with_pooling
 from phylocli.formats import read_families, read_sequences
 from phylocli.models.model import Model
 from phylocli.search import Background, EmbeddingTable, background, background_of, unit
 from phylocli.search.background import background_of_table
-from phylocli.search.combined_evalues import CombinedEvalues, cells
 from phylocli.search.evalues import CENSORED, EXCEEDANCES, fisher_z, log_p_values, log_survival
 from phylocli.search.gumbel import Gumbel, fit_gumbel
 from phylocli.search.rerank import ResidueScores, align
+from phylocli.search.residue_evalues import ResidueEvalues, cells
+from phylocli.search.residue_plda import ResiduePLDA
 
 
 def vectors_only(vectors: np.ndarray) -> Background:
@@ -177,7 +180,6 @@ def test_a_model_without_a_folder_has_a_background_and_one_of_nucleotides_has_no
 
 
 def test_the_default_models_background_ships_with_it_and_holds_no_family_twice() -> None:
-    from phylocli import models
 
     folder = models.find()
     assert (folder / "background.safetensors").is_file()
@@ -200,7 +202,6 @@ def test_rows_of_a_large_table_replace_a_missing_background() -> None:
 
 def test_evalues_hold_on_real_proteins_of_different_clans(examples: Path) -> None:
     """With the model that ships: rows of other clans are false hits."""
-    from phylocli import models
 
     families = list(read_families(examples / "families.sto"))
     members = [(f.clan or f.accession, s.residues) for f in families for s in f.sequences()[:3]]
@@ -218,7 +219,6 @@ def test_evalues_hold_on_real_proteins_of_different_clans(examples: Path) -> Non
 
 def test_short_sequences_that_are_near_each_other_are_not_taken_for_homologs(examples: Path) -> None:
     """Their embeddings lie together, so the background has short sequences; a table of them alone is the worst case."""
-    from phylocli import models
 
     rng = np.random.default_rng(0)
     members = [s.residues for f in read_families(examples / "families.sto") for s in f.sequences()[:20]]
@@ -265,18 +265,36 @@ def test_identical_sequences_score_best_alone_and_in_a_batch(small_background: P
     known = background_of(embedder)
     members = [s.residues for f in read_families(examples / "families.sto") for s in f.sequences()[:2]][:12]
     vectors = unit(embedder.pooled(members))
-    combined = CombinedEvalues(ResidueScores(embedder), known, 1000)
+    thousand = ResidueEvalues(ResidueScores(embedder), known, 1000)
     for query in (0, 5, 11):
-        scores, evalues, null = combined(members[query], vectors[query], members, vectors @ vectors[query])
-        assert evalues.argmin() == scores.argmax() == query and evalues[query] < 1e-5 and null is not None
-        assert null.scores_at(0.01, cells(members[query], members)).max() < scores[query]
-        fresh = CombinedEvalues(ResidueScores(embedder), known, 10)
-        score, evalue, _ = fresh(members[query], vectors[query], members[3:4], (vectors @ vectors[query])[3:4])
-        assert score[0] == pytest.approx(scores[3], rel=1e-3)
-        assert 100 * evalue[0] == pytest.approx(evalues[3], rel=1e-2)  # of a hundred times as many rows
-    none = CombinedEvalues(ResidueScores(embedder), None, 10)
-    _, evalues, null = none(members[0], vectors[0], members, vectors @ vectors[0])
-    assert np.isnan(evalues).all() and null is None
+        found = thousand(members[query], vectors[query], members)
+        assert found.evalues.argmin() == found.scores.argmax() == query and found.evalues[query] < 1e-5
+        assert found.null is not None and (found.excess >= 0).all()
+        assert found.null.scores_at(0.01, cells(members[query], members)).max() < found.scores[query]
+        ten = ResidueEvalues(ResidueScores(embedder), known, 10)(members[query], vectors[query], members[3:4])
+        assert ten.scores[0] == pytest.approx(found.scores[3], rel=1e-3)
+        assert 100 * ten.evalues[0] == pytest.approx(found.evalues[3], rel=1e-2)  # of a hundred times as many rows
+    none = ResidueEvalues(ResidueScores(embedder), None, 10)(members[0], vectors[0], members)
+    assert np.isnan(none.evalues).all() and none.null is None and none.scores[0] > 0
+
+
+def test_what_the_reversed_query_scores_above_chance_is_subtracted() -> None:
+    """A query of few letters scores as much backwards as forwards with proteins of the same composition."""
+    embedder = Embedder(models.load())
+    rng = np.random.default_rng(0)
+    query, *similar = ("".join(rng.permutation(list("E" * 40 + "K" * 30))) for _ in range(7))
+    vector = unit(embedder.pooled([query]))[0]
+    aligner = ResidueScores(embedder)
+    assert isinstance(aligner.comparison, ResiduePLDA)
+    aligner.comparison = replace(aligner.comparison, composition=1.0)
+    found = ResidueEvalues(aligner, background_of(embedder), 1000)(query, vector, similar)
+    assert found.null is not None and np.median(found.excess) > 0
+    sizes, (_, backwards) = cells(query, similar), aligner(query, similar)
+    draws = (-np.log(-np.log(rng.random(100_000))) + found.null.log_size + np.log(sizes[0])) / found.null.rate
+    assert found.null.means(sizes[:1])[0] == pytest.approx(draws.mean(), rel=0.01)
+    assert found.excess == pytest.approx(np.maximum(backwards - found.null.means(sizes), 0), abs=1e-3)
+    plain = 1000 * np.exp(found.null.log_p_values(found.scores, sizes))
+    assert (found.evalues >= plain).all() and np.median(found.evalues) > 10 * np.median(plain)
     assert cells("AAA", ["AA", "A"]).tolist() == [6, 3]
 
 

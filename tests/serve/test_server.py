@@ -23,7 +23,7 @@ import pytest
 import phylocli
 from phylocli.core.errors import PhylocliError
 from phylocli.formats import Sequence, read_sequences
-from phylocli.search import combined_evalues, search, search_file
+from phylocli.search import residue_evalues, search, search_file
 from phylocli.serve import server as serve_server
 
 HOSTILE = "</script><script>alert(1)</script>"
@@ -62,7 +62,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, examples: Path) -> Iterator
         pytest.MonkeyPatch.context() as patch,
         phylocli.serve(folder / "globins.parquet", labels=labels, sequences=fasta, **options) as server,
     ):
-        patch.setattr(combined_evalues, "ALIGNED", 12)  # instead of 128: the numbers are other ones, by both ways
+        patch.setattr(residue_evalues, "ALIGNED", 12)  # instead of 128: the numbers are other ones, by both ways
         yield Served(server, phylocli.read_embeddings(folder / "globins.parquet"), fasta)
 
 
