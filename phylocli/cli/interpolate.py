@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from phylocli.cli._options import ModelOption, Output
-from phylocli.config.generate import InterpolateConfig
+from phylocli.config.interpolate import InterpolateConfig
 
 EXAMPLES = [
     "phylocli interpolate a.fasta b.fasta --model run/model --steps 8 -o between.fasta",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from phylocli.cli._options import ModelOption, Output, Sources
-from phylocli.config.generate import ReconstructConfig
+from phylocli.config.reconstruct import ReconstructConfig
 
 EXAMPLES = [
     "phylocli reconstruct seqs.fasta --model run/model -o again.fasta",

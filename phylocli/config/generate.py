@@ -1,43 +1,15 @@
-"""Options of `phylocli generate`, `reconstruct` and `interpolate`: sequences from latent vectors."""
+"""Options of `phylocli generate`."""
 
 from __future__ import annotations
 
 import math
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from phylocli.config.base import Cli, Config
-from phylocli.config.types import Count, Device, OnDuplicate, Seed, Threads
-
-
-class DecodingConfig(Config):
-    """How latent vectors become sequences."""
-
-    temperature: Annotated[float, Field(ge=0, lt=math.inf), Cli(metavar="T")] = 0.0
-    """0: the most probable residue at each step; 1: sampled from the decoder."""
-    seed: Seed = 0
-    device: Annotated[Device, Cli(decisive=False)] = "auto"
-    threads: Threads = 0
-
-
-class ReconstructConfig(DecodingConfig):
-    """How `phylocli reconstruct` decodes sequences again."""
-
-    table: ClassVar[str] = "reconstruct"
-
-    on_duplicate: OnDuplicate = "error"
-
-
-class InterpolateConfig(DecodingConfig):
-    """What `phylocli interpolate` puts between two sequences."""
-
-    table: ClassVar[str] = "interpolate"
-
-    steps: Annotated[int, Field(ge=2), Cli(metavar="N")] = 8
-    """Number of sequences, both ends included."""
-    part: Annotated[Literal["all", "y", "w"], Cli()] = "all"
-    """The part of the latent vector that moves from A to B: all of it; y, which was contrasted; or the rest, w."""
+from phylocli.config._decoding import DecodingConfig
+from phylocli.config.base import Cli
+from phylocli.config.types import Count
 
 
 class GenerateConfig(DecodingConfig):

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from phylocli.config.generate import InterpolateConfig
+from phylocli.config.interpolate import InterpolateConfig
 from phylocli.core.errors import BadInputError, UsageError, unknown_name
 from phylocli.core.words import counted
 from phylocli.embed import load_model

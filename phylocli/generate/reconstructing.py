@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from phylocli.config.generate import ReconstructConfig
+from phylocli.config.reconstruct import ReconstructConfig
 from phylocli.core.errors import BadInputError
 from phylocli.core.words import counted
 from phylocli.embed import load_model
