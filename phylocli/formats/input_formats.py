@@ -186,7 +186,7 @@ FORMATS: tuple[InputFormat, ...] = (
     ),
     NEWICK,
     TOML,
-    InputFormat("JSON", "a JSON file", start=r"[{\[]"),
+    InputFormat("JSON", "a JSON file", start=r"\{\s*[\"}]|\[\s*(?:[\"{\[\]\d-]|true|false|null)"),
     InputFormat("XML", "a web page or XML file", start=r"<"),
     TABLE_TEXT,
     TEXT,
