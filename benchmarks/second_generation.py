@@ -46,7 +46,7 @@ MEMBERS = 25
 
 
 def train(corpus: Path, run: Path, options: argparse.Namespace, inputs: list[Path] | None = None) -> Path:
-    """Train, or continue; return the model folder, which exists when all steps are done."""
+    """Train, or continue; return the model folder, which is complete when all steps are done."""
     model = run / "model"
     if (model / "config.json").is_file():
         return model
@@ -256,7 +256,8 @@ def main() -> None:
     options.corpus = options.corpus.resolve()
     console.show_messages(console.NORMAL if options.command == "train" else console.QUIET)
     if options.command == "train":
-        print(train(options.corpus, options.output, options))
+        model = train(options.corpus, options.output, options)
+        print(model if (model / "config.json").is_file() else "the time is over; the same command continues")
     elif options.command == "evaluate":
         evaluate(options.corpus, options.data, options.output, options)
     else:
