@@ -168,9 +168,12 @@ def shared_data() -> Path:
     return SHARED_DATA
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
-    """Let torch compute with one thread: sums then come in one order, so that losses can be compared to the last digits."""
+    """Let torch compute with one thread: sums then come in one order, so that losses can be compared to the last digits.
+
+    For all of a module, since its fixtures of that scope (a run that a test resumes) would otherwise be made before.
+    """
     import torch
 
     before = torch.get_num_threads()

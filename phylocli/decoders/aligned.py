@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from phylocli.core.alphabet import AMINO_ACIDS, FIRST_RESIDUE
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.decoders.base.sampling import draw
-from phylocli.decoders.base.sequence_decoder import SequenceDecoder, Tokens
+from phylocli.decoders.base.sequence_decoder import SequenceDecoder, Tokens, full_precision
 from phylocli.formats.hmm import read_hmms
 
 
@@ -115,7 +115,8 @@ class Decoder(SequenceDecoder):
         self.get_parameter("insert_open").copy_(moves[:, 1].logit())
         self.get_parameter("delete_open").copy_((moves[:, 2] / (1 - moves[:, 1])).clamp(1e-4, 1 - 1e-4).logit())
         self.get_parameter("insert_extend").copy_(moves[:, 4].logit())
-        self.get_parameter("delete_extend").copy_(moves[:, 6].logit())
+        # HMMER's node k has D_k→D_{k+1}, and `delete_extend` of a state has the probability of entering its deletion.
+        self.get_parameter("delete_extend")[1:] = moves[:-1, 6].logit()
 
     def emissions(self, z: Tensor) -> Tensor:
         """Return the log probabilities of the letters at each match, (N, M, K)."""
@@ -151,7 +152,7 @@ class Decoder(SequenceDecoder):
         """Return the log probabilities of each residue given those before it and, last, of the end, (N, L + 1)."""
         self.check_length(tokens.shape[1])
         with torch.autocast(z.device.type, enabled=False):
-            z = z.float() if z.dtype != torch.float64 else z
+            z = full_precision(z)
             begin, stay, move, end = self.paths(z)
             states, known = self.states(tokens)
             index = states[:, None].expand(-1, self.match_states, -1)

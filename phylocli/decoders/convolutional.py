@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from phylocli.core.alphabet import FIRST_RESIDUE
 from phylocli.core.errors import UsageError
 from phylocli.decoders.base.sampling import draw
-from phylocli.decoders.base.sequence_decoder import LengthModel, SequenceDecoder, Tokens
+from phylocli.decoders.base.sequence_decoder import LengthModel, SequenceDecoder, Tokens, full_precision
 from phylocli.encoders.base.batch import Layout
 from phylocli.encoders.convolutional import Block
 
@@ -79,6 +79,15 @@ class Decoder(SequenceDecoder):
     def logits(self, z: Tensor, mask: Tensor) -> Tensor:
         """Return the logits of the letters at each residue, (N, L, K), for lengths given by the mask (N, L)."""
         layout = Layout(mask)
+        with torch.autocast(z.device.type, enabled=False):  # bfloat16 does not tell neighbouring residues apart
+            x = self._resized(full_precision(z), layout)
+        for block in self.blocks:
+            x = block(x, layout)
+        with torch.autocast(z.device.type, enabled=False):
+            return layout.unflatten(self.residue(self.norm(x)))
+
+    def _resized(self, z: Tensor, layout: Layout) -> Tensor:
+        """Return the cells of the grid, resized to the length of each sequence, and positions, (T, width)."""
         cells = self.cells(z).view(-1, self.width)
         position = layout.position.to(cells.dtype)
         from_end = (layout.length - layout.position).clamp(min=1).to(cells.dtype)  # of padding: any finite number
@@ -86,14 +95,12 @@ class Decoder(SequenceDecoder):
         place = (relative * self.grid - 0.5).clamp(0, self.grid - 1)
         left = place.floor().long()
         right = (left + 1).clamp(max=self.grid - 1)
-        row = layout.flatten(torch.arange(len(z), device=z.device)[:, None].expand(mask.shape)) * self.grid
+        sequence = torch.arange(layout.batch, device=z.device)[:, None].expand(layout.batch, layout.width)
+        row = layout.flatten(sequence) * self.grid
         x = torch.lerp(cells.index_select(0, row + left), cells.index_select(0, row + right), (place - left)[:, None])
         wave = torch.arange(1, self.HARMONICS + 1, device=z.device) * (2 * math.pi * relative * self.grid)[:, None]
         ends = torch.stack([position + 1, from_end], dim=1).log()
-        x = x + self.position(torch.cat([wave.sin(), wave.cos(), ends], dim=1))
-        for block in self.blocks:
-            x = block(x, layout)
-        return layout.unflatten(self.residue(self.norm(x)))
+        return x + self.position(torch.cat([wave.sin(), wave.cos(), ends], dim=1))
 
     @torch.no_grad()
     def sample(self, z: Tensor, uniform: Tensor, temperature: float = 1.0) -> list[Tokens]:

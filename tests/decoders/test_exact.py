@@ -53,6 +53,23 @@ def test_a_likelihood_is_the_sum_of_its_steps_and_independent_of_padding(name: s
         torch.testing.assert_close(decoder.log_likelihood(z[i : i + 1], *batch(text))[0], together[i], rtol=0, atol=1e-10)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("name", SMALL)
+def test_positions_and_lengths_are_as_exact_under_autocast(name: str) -> None:
+    """bfloat16 has 8 bits: neighbouring residues of a long sequence would have one position."""
+    decoder, z = made(name, max_length=700).float(), latents(4).float()
+    tokens = torch.randint(20, (4, 600), generator=torch.Generator().manual_seed(0)) + FIRST_RESIDUE
+    mask = torch.arange(600) < torch.tensor([300, 411, 511, 600])[:, None]
+    exact = decoder.steps(z, tokens, mask)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = decoder.steps(z, tokens, mask)
+    assert found.dtype == torch.float32
+    difference = (found - exact).abs()
+    if name == "convolutional":
+        torch.testing.assert_close(found[:, 0], exact[:, 0])  # of the length
+    assert float(difference.mean()) < 0.02
+
+
 @pytest.mark.parametrize("name", ["convolutional", "autoregressive"])
 def test_probabilities_of_all_sequences_sum_to_one(name: str) -> None:
     torch.manual_seed(0)
@@ -209,6 +226,36 @@ def test_an_aligned_decoder_starts_from_a_profile_and_is_built_again_without_it(
     assert nats[0] > nats[1] + 10, "the family's consensus is far more likely than the same residues in reverse order"
     with pytest.raises(BadInputError):
         build_decoder("aligned", LATENT, {"profile": str(tmp_path / "none.hmm")})
+
+
+@torch.no_grad()
+def test_paths_start_from_the_transitions_of_the_profile(tmp_path: Path) -> None:
+    """Half of the sequences lack four residues: the probability of each deletion belongs to its place."""
+    from pyhmmer import easel, plan7
+
+    from phylocli.formats.hmm import read_hmms
+
+    alphabet = easel.Alphabet.amino()
+    rows = ["MKVLAAGIVGLCWE", "MKVLA----GLCWE", "MKVLSAGIVGLCFE", "MRVLA----GLCWE"] * 5
+    texts = [easel.TextSequence(name=f"s{i}", sequence=row) for i, row in enumerate(rows)]
+    given = easel.TextMSA(name="m", sequences=texts).digitize(alphabet)
+    built, _, _ = plan7.Builder(alphabet).build_msa(given, plan7.Background(alphabet))
+    path = tmp_path / "family.hmm"
+    with path.open("wb") as stream:
+        built.write(stream)
+    hmm = next(read_hmms(path))
+    moves = np.asarray(hmm.transition_probabilities, dtype=np.float64)  # M→M, M→I, M→D, I→M, I→I, D→M, D→D of node k
+    expected = np.zeros((2 * hmm.M, 2 * hmm.M))
+    for k in range(1, hmm.M + 1):
+        expected[k - 1, hmm.M + k - 1], expected[hmm.M + k - 1, hmm.M + k - 1] = moves[k, 1], moves[k, 4]
+        if k < hmm.M:
+            expected[k - 1, k], expected[hmm.M + k - 1, k] = moves[k, 0], moves[k, 3]
+        for j in range(k + 2, hmm.M + 1):
+            expected[k - 1, j - 1] = moves[k, 2] * moves[k + 1 : j - 1, 6].prod() * moves[j - 1, 5]
+    assert expected[4, 9] > 0.2, "the deletion is in the profile"
+    decoder = build_decoder("aligned", LATENT, {"profile": str(path)})
+    assert isinstance(decoder, Aligned)
+    np.testing.assert_allclose(decoder.paths(torch.zeros(1, LATENT)).move.numpy(), expected, rtol=0, atol=5e-4)
 
 
 @pytest.mark.parametrize("name", SMALL)

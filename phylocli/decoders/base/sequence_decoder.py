@@ -16,6 +16,11 @@ from phylocli.core.errors import UsageError
 Tokens = npt.NDArray[np.uint8]
 
 
+def full_precision(x: Tensor) -> Tensor:
+    """Return x as float32, or as float64 if it is that."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 class SequenceDecoder(nn.Module):
     """A distribution q(x | z) over sequences x of 1 to `max_length` residues.
 
@@ -103,6 +108,7 @@ class LengthModel(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """Return the log probabilities of the lengths 1 … `max_length`, (N, `max_length`), for z (N, Z)."""
-        location, log_scale = self.parameters_of(z).unsqueeze(2).unbind(1)
-        distance = (self.log_lengths - location) * (-log_scale.clamp(-7, 7)).exp()
-        return torch.log_softmax(-distance - 2 * nn.functional.softplus(-distance), dim=1)
+        with torch.autocast(z.device.type, enabled=False):  # bfloat16 does not tell neighbouring lengths apart
+            location, log_scale = self.parameters_of(full_precision(z)).unsqueeze(2).unbind(1)
+            distance = (self.log_lengths - location) * (-log_scale.clamp(-7, 7)).exp()
+            return torch.log_softmax(-distance - 2 * nn.functional.softplus(-distance), dim=1)
