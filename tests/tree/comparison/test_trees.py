@@ -116,3 +116,18 @@ def test_nexus_trees_are_read_with_translated_names(tmp_path: Path) -> None:
     (tmp_path / "none.nex").write_text("#NEXUS\nbegin data;\nend;\n")
     with pytest.raises(BadInputError, match="a NEXUS file without a tree"):
         list(read_trees(tmp_path / "none.nex"))
+
+
+def test_comments_of_nexus_are_skipped_and_brackets_in_names_are_not(tmp_path: Path) -> None:
+    text = (
+        "#NEXUS\n[don't; begin trees; tree a = (x,y); end;]\nbegin trees;\n"
+        "[ old tree q = (z,y); [nested] tree p = (z,y); ]\n"
+        "translate [two] 1 alpha, 2 'be[t]a', 3 'it''s [' ;\n"
+        "tree one [&lnP=-1] = [&R] ((1[&rate=1]:1,2:2):1,3:[&x]1);\nend;\n"
+    )
+    (tmp_path / "x.nex").write_text(text)
+    (tree,) = read_trees(tmp_path / "x.nex")
+    assert tree.to_newick() == "((alpha:1,'be[t]a':2):1,'it''s [':1);"
+    (tmp_path / "open.nex").write_text("#NEXUS\nbegin trees;\ntree a = (x,y) [open;\nend;\n")
+    with pytest.raises(BadInputError, match="a comment without its ']'"):
+        list(read_trees(tmp_path / "open.nex"))
