@@ -75,7 +75,7 @@ def read_families(
         records = _records(stream, found, name)
         translator = None if genetic_code is None or found in _PROTEINS else Translator(genetic_code)
         if translator is not None:
-            records = map(translator, records)
+            records = translator.family(records, aligned=found.aligned)
         members = list(fasta.accepted(records, name, on_duplicate, fasta.FAMILIES_FIX))
         if translator is not None and report:
             translator.report()

@@ -24,6 +24,7 @@ from phylocli.core.alphabet import (
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.embed import embed_sequences
 from phylocli.formats import Family, Sequence, read_families, read_sequences
+from phylocli.formats.nucleotides import detection
 from phylocli.formats.tables import read_table
 from phylocli.models.model import Model
 from phylocli.train import train_model
@@ -100,6 +101,18 @@ def test_nucleotides_are_noticed_from_fifteen_letters_on(rows: list[str]) -> Non
 )
 def test_proteins_are_not_taken_for_nucleotides(rows: list[str]) -> None:
     assert not looks_like_nucleotides(rows)
+
+
+def test_nucleotides_beyond_the_first_hundred_sequences_are_named_and_the_first_are_examined_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proteins = [Sequence(f"p{k}", "MKVLE" * 20) for k in range(250)]
+    looked: list[int] = []
+    monkeypatch.setattr(detection, "looks_like_nucleotides", lambda rows: looked.append(len(rows)) or False)
+    assert list(detection.NucleotideCheck().sequences(proteins)) == proteins
+    assert looked == [100] and not caplog.text
+    list(detection.NucleotideCheck().sequences([*proteins, Sequence("gene", GENE * 10), *proteins]))
+    assert "gene in the input looks like nucleotides" in caplog.text and looked == [100, 100]
 
 
 def test_no_example_family_is_taken_for_nucleotides(examples: Path) -> None:

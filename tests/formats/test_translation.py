@@ -141,6 +141,22 @@ def test_files_are_translated_where_they_hold_nucleotides(tmp_path: Path) -> Non
     assert family.aligned and family.rows == ["MKV", "M-V"]
 
 
+@pytest.mark.parametrize(
+    ("text", "rows", "aligned"),
+    [
+        (">a\nATGAAAGTTTAA\n>b\nATG---GTTTAA\n>c\nATGAAA---TAA\n", ["MKV-", "M-V-", "MK--"], True),
+        (">a\nATGAAAGTTTAA\n>b\nATG...GTT...\n", ["MKV-", "M-V-"], True),
+        ("2 9\na  ATGAAATAA\nb  ATGAAAGTT\n", ["MK-", "MKV"], True),  # PHYLIP, without a gap
+        (">a\nATGAAATAA\n>b\nATGAAAGTT\n", ["MK", "MKV"], False),
+        (">a\nATGAAAGTTTAA\n>b\nATGAAATAA\n", ["MKV", "MK"], False),
+    ],
+)
+def test_stop_codons_of_aligned_families_stay_as_columns(tmp_path: Path, text: str, rows: list[str], aligned: bool) -> None:
+    (tmp_path / "x").write_text(text)
+    (family,) = read_families(tmp_path / "x", genetic_code=1)
+    assert (family.rows, family.aligned) == (rows, aligned)
+
+
 def test_embed_and_families_translate_and_say_so_where_they_do_not(cli: Callable[..., Result], tmp_path: Path) -> None:
     gene = "ATGGCTCTGTGGATGCGTCTGCTGCCGCTGCTGGCGCTGCTGGCGCTGTGGGGTCCGGATCCGGCGGCGGCGTTTGTGAACCAGCATCTGTGC"
     (tmp_path / "x.fna").write_text(f">a\n{gene}\n")

@@ -88,8 +88,10 @@ class NucleotideCheck:
                     if not first:
                         label = sequence.where.split(", ")[0] or label
                     first.append(sequence.residues[:1000])
-                if len(first) == _ROWS:
-                    self._check_together(first, alone, label)
+                    if len(first) == _ROWS:
+                        self._check_together(first, alone, label)
+                elif alone:
+                    self._warn_of(alone, label)
             yield sequence
         if len(first) < _ROWS:
             self._check_together(first, alone, label)
@@ -97,5 +99,8 @@ class NucleotideCheck:
     def _check_together(self, rows: SequenceOf[str], alone: SequenceOf[str], label: str) -> None:
         self.check(rows, label)
         if alone:
-            others = f" (and {len(alone) - 1:,} more)" if len(alone) > 1 else ""
-            self.warn(f"{shorten(alone[0])}{others} in {shorten(label)}")
+            self._warn_of(alone, label)
+
+    def _warn_of(self, alone: SequenceOf[str], label: str) -> None:
+        others = f" (and {len(alone) - 1:,} more)" if len(alone) > 1 else ""
+        self.warn(f"{shorten(alone[0])}{others} in {shorten(label)}")

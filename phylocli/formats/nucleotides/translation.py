@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 
 from phylocli.core.alphabet import GAPS, check_residues
 from phylocli.core.errors import BadInputError, UsageError
@@ -24,15 +25,16 @@ def check_code(code: int) -> None:
         raise UsageError(f"there is no genetic code {code}", fix=f"known: {known}; 1 is the standard code")
 
 
-def translate(sequence: Sequence, code: int = 1) -> Sequence:
+def translate(sequence: Sequence, code: int = 1, *, aligned: bool | None = None) -> Sequence:
     """Translate a coding sequence; three gaps become one.
 
-    Codons with ambiguity codes that do not determine the amino acid become `X`. A terminal stop codon and an incomplete last
-    codon are dropped.
+    Codons with ambiguity codes that do not determine the amino acid become `X`. An incomplete last codon is dropped, and a
+    terminal stop codon too, except in a row of an alignment, where it becomes a gap.
 
     Args:
         sequence: DNA or RNA, in frame.
         code: NCBI number of the genetic code.
+        aligned: whether the sequence is a row of an alignment; None: if it has gaps.
 
     Raises:
         UsageError: unknown genetic code.
@@ -74,7 +76,7 @@ def translate(sequence: Sequence, code: int = 1) -> Sequence:
         )
     if not body.strip(GAPS):
         raise BadInputError(f"{where}{name!r} has no codon", fix="remove it")
-    residues = protein.replace("*", "-") if "-" in protein else body
+    residues = protein.replace("*", "-") if ("-" in protein if aligned is None else aligned) else body
     return Sequence(sequence.id, residues, sequence.description, sequence.where)
 
 
@@ -98,9 +100,9 @@ class Translator:
         self._incomplete: list[str] = []
         self._shifted: list[str] = []
 
-    def __call__(self, sequence: Sequence) -> Sequence:
+    def __call__(self, sequence: Sequence, *, aligned: bool | None = None) -> Sequence:
         """Translate a sequence; see `translate`."""
-        protein = translate(sequence, self._code)
+        protein = translate(sequence, self._code, aligned=aligned)
         letters = _letters(sequence).replace("-", "")
         self._count += 1
         if len(letters) % 3:
@@ -108,6 +110,17 @@ class Translator:
         if frame := likelier_frame(letters, self._code):
             self._shifted.append(f"{shorten(sequence.id)} ({frame})")
         return protein
+
+    def family(self, members: Iterable[Sequence], *, aligned: bool = False) -> list[Sequence]:
+        """Translate the members of a family, as rows of an alignment if they have the same length and gaps.
+
+        Args:
+            members: coding sequences.
+            aligned: whether members of the same length are an alignment even without gaps.
+        """
+        given = list(members)
+        gaps = aligned or any(gap in one.residues for one in given for gap in GAPS)
+        return [self(one, aligned=gaps if len({len(one.residues) for one in given}) == 1 else None) for one in given]
 
     def findings(self) -> list[str]:
         """Return a message on the sequences that end in an incomplete codon, and one on those read in a wrong frame."""
