@@ -238,25 +238,26 @@ def _trace(moves: npt.NDArray[np.uint8], end: IntArray) -> IntArray:
 
 
 def align_residues(
-    query: FloatArray, targets: SequenceOf[FloatArray], comparison: Comparison
+    query: FloatArray, targets: SequenceOf[FloatArray], comparison: Comparison, *, backwards: bool = True
 ) -> tuple[FloatArray, FloatArray]:
     """Return the scores of the best local alignments of a query with each target, (k,), in order and backwards.
 
     Backwards, the residues of the query are in reverse order. They have the same embeddings, so the score is that of chance
-    for this composition; zeros if `comparison.composition` is 0. Time is O(L · M) per target. At most `CELLS` cells (or one
-    target) are in memory.
+    for this composition; zeros if `backwards` is false or `comparison.composition` is 0. Time is O(L · M) per target.
+    `CELLS` cells (or one target) are in memory at most.
 
     Args:
         query: coordinates of the residues of the query, (L, D).
         targets: coordinates of the residues of each target, (M, D).
         comparison: provides scores and gap costs.
+        backwards: whether to align backwards, which takes as long as in order.
     """
-    found, backwards = np.zeros((2, len(targets)), dtype=np.float32)
+    found, chance = np.zeros((2, len(targets)), dtype=np.float32)
     for group, scores in _matrices(query, targets, comparison):
         found[group] = local_scores(scores, comparison.gaps)
-        if comparison.composition:
-            backwards[group] = local_scores(scores[::-1], comparison.gaps)
-    return found, backwards
+        if backwards and comparison.composition:
+            chance[group] = local_scores(scores[::-1], comparison.gaps)
+    return found, chance
 
 
 def residue_paths(

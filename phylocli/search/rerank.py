@@ -148,7 +148,7 @@ class ResidueScores:
         self._kept: OrderedDict[str, FloatArray] = OrderedDict()
         self._bytes = 0
 
-    def __call__(self, query: str, targets: SequenceOf[str]) -> tuple[Floats, Floats]:
+    def __call__(self, query: str, targets: SequenceOf[str], *, backwards: bool = True) -> tuple[Floats, Floats]:
         """Return the scores of the best local alignments of a query with each target, (k,), in order and backwards; see
         `align_residues`."""
         own = self._residues([query])[0]
@@ -156,8 +156,8 @@ class ResidueScores:
         found: dict[str, tuple[float, float]] = {}
         for start in range(0, len(distinct), ALIGNED):
             part = distinct[start : start + ALIGNED]
-            scores, backwards = align_residues(own, self._residues(part), self.comparison)
-            found.update(zip(part, zip(scores.tolist(), backwards.tolist(), strict=True), strict=True))
+            scores, chance = align_residues(own, self._residues(part), self.comparison, backwards=backwards)
+            found.update(zip(part, zip(scores.tolist(), chance.tolist(), strict=True), strict=True))
         both = np.array([found[target] for target in targets], dtype=np.float64).reshape(-1, 2)
         return both[:, 0], both[:, 1]
 
@@ -179,7 +179,7 @@ class ResidueScores:
 
     def _residues(self, targets: SequenceOf[str]) -> list[FloatArray]:
         """Return `coordinates` from the cache; missing sequences are computed."""
-        fresh = [t for t in targets if t not in self._kept]
+        fresh = [t for t in dict.fromkeys(targets) if t not in self._kept]
         for sequence, vectors in zip(fresh, self.coordinates(fresh), strict=True):
             self._kept[sequence] = vectors
             self._bytes += vectors.nbytes

@@ -75,7 +75,7 @@ class ResidueEvalues:
         if self._background is None:
             return Scored(scores, np.full(len(targets), np.nan), np.zeros(len(targets)), None)
         unrelated = self._background.nearest_reversed(vector, ALIGNED)
-        null = fit_gumbel(self.aligner(query, unrelated)[0], cells(query, unrelated))
+        null = fit_gumbel(self.aligner(query, unrelated, backwards=False)[0], cells(query, unrelated))
         sizes = cells(query, targets)
         excess = self.aligner.comparison.composition * np.maximum(backwards - null.means(sizes), 0)
         evalues = self._rows * np.exp(null.log_p_values(scores - excess, sizes))

@@ -65,6 +65,8 @@ def test_alignments_equal_brute_force_in_every_batch(seed: int, rows: int, lengt
     expected = [brute_force(query @ given_scores.table @ target.T, gaps) for target in targets]
     assert found.tolist() == expected  # whole numbers: exact
     assert backwards.tolist() == [brute_force(query[::-1] @ given_scores.table @ t.T, gaps) for t in targets]
+    alone, zeros = align_residues(query, targets, given_scores, backwards=False)
+    assert alone.tolist() == expected and not zeros.any()
 
 
 def score_of(pairs: np.ndarray, scores: np.ndarray, gaps: Gaps) -> float:
@@ -227,6 +229,8 @@ def test_residue_scores_embed_and_align_each_sequence_once(monkeypatch: pytest.M
     assert first[0] == first[2] > first[1]  # one number, looked up twice
     assert scores("MKVLA", ["GGGGG"])[0] == pytest.approx(first[1:2], abs=1e-4)
     assert sorted(seen) == ["GGGGG", "MKVLA"]
+    assert len(scores.paths("MKVLA", ["MKVLW", "MKVLW"], np.full(2, np.inf, np.float32))) == 2
+    assert sorted(seen) == ["GGGGG", "MKVLA", "MKVLW"]
     query, target = (unit(plain([s])[0]) for s in ("MKVLA", "GGGGG"))  # averaging leaves residues as they are
     assert first[1] == pytest.approx(align_residues(query, [target], scores.comparison)[0][0], abs=1e-4)
     monkeypatch.setattr("phylocli.search.rerank.KEPT_BYTES", 0)
