@@ -16,7 +16,7 @@ import polars as pl
 
 from phylocli.config.infomin import InfominConfig
 from phylocli.core import console
-from phylocli.core.errors import UsageError
+from phylocli.core.errors import BadInputError, UsageError
 from phylocli.core.processes import WorkerPool
 from phylocli.core.threads import limit_threads, threads_each
 from phylocli.formats import Family, read_families, write_families
@@ -79,9 +79,15 @@ def analyse(
     view_cells(config.other_views, [0.0])  # an unknown view is an error before trees are inferred
     folder, seeds = Path(output), config.seeds
     with locks.exclusive(folder):
+        new = locks.is_empty(folder)
         source, records = _with_trees(families, folder)
+        try:
+            matched = band_cells(config.bands, records)
+        except BadInputError:
+            if new and source != Path(families):
+                source.unlink()
+            raise
         elsewhere = None if evaluate is None else _with_trees(evaluate, folder)[1]
-        matched = band_cells(config.bands, records)
         cells = [*matched, *view_cells(config.other_views, [cell.distance or 0.0 for cell in matched])]
         pattern = _save_splits(folder, records, seeds, config.train.validation.fraction)
         train = config.train.updated(device="cpu", validation={"split": pattern})

@@ -84,6 +84,11 @@ def read_pairs(
     """
     config = MiEstimateConfig.of(config, options)
     label, group_by, columns = config.column, config.group_by, config.column_options
+    if b is None and label is None and labels is not None:
+        raise UsageError(
+            f"no column of {display_name(labels)} is named",
+            fix=f"name one with --column: {shorten(', '.join(read_label_table(labels, columns)[0].columns[1:]), 200)}",
+        )
     if (b is None) == (label is None):
         raise UsageError(
             "embeddings need something to be paired with", fix="give either a second table, or --labels with --column"

@@ -204,10 +204,15 @@ def add(model: str) -> Path:
         model: `ORG/NAME` or `hf:ORG/NAME@REVISION`.
 
     Raises:
-        UsageError: not written like that.
+        UsageError: not written like that, or a file or folder on this machine (`hf:` tells a model apart).
         ServiceError: the hub cannot be reached, or has no such model.
         BadInputError: the model has no weights in safetensors.
     """
+    if Path(model).exists():
+        raise UsageError(
+            f"{model} is on this machine, and 'models add' downloads from the Hugging Face hub",
+            fix=f"use a model folder as it is, with --model {model}; hf:ORG/NAME is always a model of the hub",
+        )
     identity = store.parse_id(f"hf:{model.removeprefix('hf:')}")
     assert identity is not None
     return finding.add(identity)

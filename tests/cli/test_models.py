@@ -44,3 +44,10 @@ def test_model_name_is_equivalent_to_its_folder(cli: Run, examples: Path, shelf:
         *(tmp_path / "report", "--baselines", "none", "--projection", "none", "--replicates", 100),
     )
     assert probed.exit_code == 0, probed.stderr
+
+
+def test_a_folder_is_not_taken_for_a_model_of_the_hub(cli: Run, shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(shelf.parent)
+    done = cli("models", "add", "shelf/mini")
+    assert done.exit_code == 2 and "shelf/mini is on this machine" in done.stderr
+    assert "--model shelf/mini" in done.stderr

@@ -53,6 +53,13 @@ STARTS: dict[str, list[bytes]] = {
 BY_NAME: dict[str, InputFormat] = {known.name: known for known in FORMATS}
 
 
+def test_a_line_of_text_is_not_a_table_without_rows(tmp_path):
+    (tmp_path / "x.txt").write_text("hello world\n")
+    for read in (read_table, read_embeddings):
+        with pytest.raises(BadInputError, match=r"x.txt is a text file of one line, not a table"):
+            read(tmp_path / "x.txt")
+
+
 @pytest.mark.parametrize(("kind", "head"), [(kind, head) for kind, heads in STARTS.items() for head in heads])
 def test_formats_are_known_by_content_however_saved(tmp_path, kind, head):
     binary = bool(BY_NAME[kind].magic)

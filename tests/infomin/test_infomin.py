@@ -56,6 +56,13 @@ def test_views_are_matched_to_the_bands_mean_distance(families: list[Family]) ->
         view_cells(["phylogenetic"], [0.5])
 
 
+def test_bands_without_a_pair_leave_no_folder_and_no_trees(families: list[Family], tmp_path: Path) -> None:
+    write_families([replace(family, tree=None) for family in families[:1]], tmp_path / "bare.sto")
+    with pytest.raises(BadInputError, match="no family has a pair at 90"):
+        analyse(tmp_path / "bare.sto", tmp_path / "out", bands=[(90, 100)])
+    assert [path.name for path in tmp_path.iterdir()] == ["bare.sto"]
+
+
 def test_trees_are_made_once_for_each_content(families: list[Family], tmp_path: Path) -> None:
     bare = [replace(family, tree=None) for family in families]
     for name, few in (("a", bare[:1]), ("b", bare[1:2])):

@@ -225,6 +225,9 @@ def test_tables_that_cannot_be_paired_are_explained(tmp_path: Path) -> None:
         read_pairs(a, few)
     with pytest.raises(UsageError, match="cannot be used as labels"):
         read_pairs(a, labels=labels, column="family")
+    with pytest.raises(UsageError, match=r"no column of .* is named") as error:
+        read_pairs(a, labels=labels)
+    assert "--column: " in (error.value.fix or "")
     with pytest.raises(BadInputError, match="lacks the column"):
         read_pairs(a, labels=labels, column="clan")
     with pytest.raises(UsageError, match="second table"):

@@ -67,6 +67,10 @@ def parse_table(data: bytes, name: str, *, typed: bool = True) -> pl.DataFrame:
     frame, separator = read_delimited(data, name)
     if frame.width == 1 and found not in (TABLE_TEXT, TEXT):
         raise NotATableError(f"{name} is {found.phrase}, not a table", fix=f"give {TABLE_FORMATS}", holds=found.holds)
+    if frame.width == 1 and not frame.height and found is TEXT:
+        raise NotATableError(
+            f"{name} is a text file of one line, not a table", fix=f"give {TABLE_FORMATS}", holds=found.holds
+        )
     comma = separator == ";"  # the field separator if the comma is the decimal mark
     if typed:
         return frame.select(_typed(column, decimal_comma=comma) for column in frame)
