@@ -14,6 +14,7 @@ from typer.testing import Result
 
 from phylocli.embed import embed_file
 from phylocli.formats import Sequence, read_families, write_families
+from phylocli.models.config import DecoderConfig
 from phylocli.models.model import Model
 from phylocli.predict.profiles import hmm_bytes
 from phylocli.tree import infer_trees
@@ -54,6 +55,7 @@ COMMANDS: dict[str, set[str]] = {
     "train trees.sto --config X -o out": {"x.toml", "empty"},
     "train trees.sto --set validation.split=X -o out": TABLES,
     "train trees.sto --recipe evolution-structure --set residues.labels=X -o out": TABLES,
+    "train trees.sto --recipe distil --teacher X -o out": VECTORS,
     "sweep X --recipes simclr -o out": {*SEQUENCES, *TABLES},
     "sweep trees.sto --recipes X -o out": {"x.toml", "empty"},
     "infomin X -o out": SEQUENCES,
@@ -63,6 +65,10 @@ COMMANDS: dict[str, set[str]] = {
     "search x.fasta X -m model -o out.tsv": {*SEQUENCES, *VECTORS},
     "search x.fasta x.parquet -m model --align --sequences X -o out.tsv": SEQUENCES,
     "predict X -m model -o out.fasta": SEQUENCES,
+    "reconstruct X -m decoder -o out.fasta": SEQUENCES,
+    "interpolate X one.fasta -m decoder -o out.fasta": SEQUENCES,
+    "interpolate one.fasta X -m decoder -o out.fasta": SEQUENCES,
+    "interpolate a b --sequences X -m decoder -o out.fasta": SEQUENCES,
     "labels X -o out.tsv": LABELS,
     "labels x.tsv --ids X -o out.tsv": {*SEQUENCES, *VECTORS},
     "probe X --labels x.tsv -o out": VECTORS,
@@ -90,7 +96,7 @@ COMMANDS: dict[str, set[str]] = {
 """Each input of each command (X), and the files that it reads: not tried here."""
 UNCOMPRESSED = {command for command, read in COMMANDS.items() if "x.toml" in read and "x.sto" not in read}
 """TOML is not read compressed."""
-FOLDERS = ["embed x.fasta -m X -o out.parquet", "models show X"]
+FOLDERS = ["embed x.fasta -m X -o out.parquet", "models show X", "generate X -o out.fasta"]
 """Inputs that are a folder, of a model."""
 
 
@@ -103,6 +109,9 @@ def place(tmp_path_factory: pytest.TempPathFactory, examples: Path) -> Path:
     write_families(families, folder / "x.sto")
     write_families(infer_trees(families), folder / "trees.sto")
     Model.create("convolutional", preset="tiny", parameters={"width": 8, "depth": 1}, seed=0).save(folder / "model")
+    decoder = DecoderConfig("convolutional", {"width": 8, "depth": 1, "grid": 4, "max_length": 200}, y=0.25)
+    Model.create("convolutional", preset="tiny", seed=0, decoder=decoder).save(folder / "decoder")
+    (folder / "one.fasta").write_text(">a\nMKVLAAGIVG\n")
     (folder / "x.fasta").write_text("".join(f">{s.id}\n{s.residues}\n" for s in members))
     embed_file(folder / "x.fasta", folder / "x.parquet", model=folder / "model")
     (folder / "x.nwk").write_text("((a:0.1,b:0.2):0.1,(c:0.1,d:0.3):0.2);\n")
