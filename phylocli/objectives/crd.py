@@ -1,4 +1,4 @@
-"""Contrastive representation distillation: tell the teacher's vector of a sequence from those of others (Tian 2020).
+"""Contrastive representation distillation: identify the teacher's vector among those of others (Tian 2020).
 
     h(a, b) = exp s(a, b) / ( exp s(a, b) + N z )
     loss    = - E_pairs[ log h ] - N E_negatives[ log(1 - h) ],      I(a; b) ≥ log N - loss
@@ -13,7 +13,8 @@ their code.
 
 Negatives are the other sequences of the batch, and the vectors of earlier steps in a buffer. The authors keep one vector of
 every training sample, and sample from them; the buffer here is a queue of the last ones, whose order is random by the
-sampler, so that its size does not depend on the data. As in their sampling by class, homologs are no negatives.
+sampler, so that its size does not depend on the data. As in their sampling by class, homologs are no negatives; the bound
+is that of a world in which negatives are unrelated.
 """
 
 from __future__ import annotations

@@ -11,7 +11,6 @@ critic is not used.
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -48,5 +47,6 @@ def _log_neighbours(x: Tensor, temperature: float) -> Tensor:
     """Return the log softmax of the similarities of each of N vectors with the N - 1 others, (N, N - 1)."""
     n = len(x)
     x = F.normalize(x, dim=1)
-    others = ~torch.eye(n, dtype=torch.bool, device=x.device)
-    return ((x @ x.T)[others].view(n, n - 1) / temperature).log_softmax(1)
+    # Between two elements of the diagonal lie n others; a mask would make the host wait for the device.
+    others = (x @ x.T).flatten()[1:].view(n - 1, n + 1)[:, :-1].reshape(n, n - 1)
+    return (others / temperature).log_softmax(1)

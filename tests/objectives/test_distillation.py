@@ -93,6 +93,14 @@ def test_crd_against_the_teacher_only_is_the_formula_of_one_anchor() -> None:
     assert crd(buffer=0, cardinality=1000, symmetric=False)(a, b, batch())["loss"].item() == pytest.approx(loss, rel=1e-6)
 
 
+def test_crd_without_a_buffer_keeps_nothing_from_step_to_step() -> None:
+    objective = crd(buffer=0, cardinality=1000)
+    a, b = normal(2, 6, D, seed=0)
+    first = objective(a, b, batch())["loss"]
+    objective.after_step()
+    assert len(objective.of_a) == 0 and torch.equal(objective(a, b, batch())["loss"], first)
+
+
 def test_the_bound_of_crd_is_below_the_information_for_any_critic_and_close_for_the_best() -> None:
     """Two coins that agree with probability 0.9, as one-hot vectors: every expectation is a sum over the batch."""
     joint = torch.tensor([[9, 1], [1, 9]], dtype=torch.float64) / 20

@@ -46,8 +46,9 @@ class MemoryBank(nn.Module):
         return batch.negatives_among(self.family, self.clan) & self.filled()
 
     def add(self, vectors: Tensor, batch: Batch) -> None:
-        """Keep vectors (N, D) of a batch pending until the end of the step."""
-        self._pending.append((vectors.detach(), batch.family, batch.clan))
+        """Keep vectors (N, D) of a batch pending until the end of the step; a bank of size 0 keeps none."""
+        if len(self):
+            self._pending.append((vectors.detach(), batch.family, batch.clan))
 
     @torch.no_grad()
     def flush(self) -> None:
