@@ -5,13 +5,13 @@ Every step is a function of the seed and its number, so a stopped run resumes ex
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import math
-import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self, cast
+from typing import Any, Self, cast
 
 import numpy as np
 import torch
@@ -30,8 +30,6 @@ from phylocli.formats.provenance import provenance
 from phylocli.formats.streams import atomic_directory, write_text
 from phylocli.models.latent_vectors import Tokens, latent_vectors
 from phylocli.models.model import CARD, Model
-from phylocli.models.model import CONFIG as MODEL_CONFIG
-from phylocli.models.model import WEIGHTS as MODEL_WEIGHTS
 from phylocli.pairs import Split
 from phylocli.train import checkpoints, divergence
 from phylocli.train.optimiser import Schedule, make_optimiser
@@ -59,19 +57,21 @@ class Latents:
         family: code of the family as a condition, (N,) int64.
         clan: code of the clan, or of the family if it has none, (N,) int64.
         conditions: names of the codes 1, 2, …
+        sources: SHA-256 of the model, and of its sequences with their families and clans, (2, 32) uint8.
     """
 
     vectors: Tensor
     family: Tensor
     clan: Tensor
     conditions: tuple[str, ...]
+    sources: Tensor
 
     def __len__(self) -> int:
         return len(self.vectors)
 
     def take(self, rows: Tensor) -> Self:
         """Return some of them."""
-        return type(self)(self.vectors[rows], self.family[rows], self.clan[rows], self.conditions)
+        return replace(self, vectors=self.vectors[rows], family=self.family[rows], clan=self.clan[rows])
 
 
 class DiffusionTask(nn.Module):
@@ -80,12 +80,15 @@ class DiffusionTask(nn.Module):
     Args:
         diffusion: the latent diffusion.
         config: its training.
-        seed: of the run.
+        sources: of the latent vectors, (2, 32).
     """
 
-    def __init__(self, diffusion: LatentDiffusion, config: TrainConfig) -> None:
+    sources: Tensor
+
+    def __init__(self, diffusion: LatentDiffusion, config: TrainConfig, sources: Tensor) -> None:
         super().__init__()
         self.diffusion = diffusion
+        self.register_buffer("sources", sources)
         self.average = Average(diffusion.denoiser, config.diffusion.average)
         self.unconditional, self.seed = config.diffusion.unconditional, config.seed
 
@@ -102,6 +105,24 @@ class DiffusionTask(nn.Module):
         device = self.diffusion.mean.device
         inputs = (x.to(device, non_blocking=True) for x in (latents.vectors[rows], conditions, times, noise))
         return self.diffusion.loss(*inputs)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
+        """Load the state of a checkpoint.
+
+        Raises:
+            BadInputError: it was trained on latent vectors of another model or of other sequences.
+        """
+        before = state_dict.get(f"{prefix}sources")
+        if before is not None:
+            changed = (before.to(self.sources.device) != self.sources).any(1).tolist()
+            if any(changed):
+                raise BadInputError(
+                    ("the model of --latents has" if changed[0] else "the inputs have")
+                    + " changed since the run was started",
+                    why="a run learns the latent vectors of one model, of the same sequences",
+                    fix="restore it, or start a new run" if changed[0] else "restore them, or start a new run",
+                )
+        super()._load_from_state_dict(state_dict, prefix, *others)
 
     @torch.no_grad()
     def validate(self, latents: Latents) -> float:
@@ -136,6 +157,7 @@ def train(folder: Path, config: TrainConfig, saved: Saved | None, device: torch.
         logger.info(f"{folder} is complete ({config.steps} steps); the model is in {folder / MODEL}")
         return folder / MODEL
     model = models.load(config.latents, str(device))
+    card = _card_of(model)
     latents = embed_members(model, config)
     training, held_out = divided(latents, config)
     task = _make(latents, config).to(device)
@@ -193,7 +215,7 @@ def train(folder: Path, config: TrainConfig, saved: Saved | None, device: torch.
             if stopping:
                 raise stop.as_error(folder, step, config.steps)
     task.diffusion.denoiser.load_state_dict(task.average.network.state_dict())
-    _write_model(folder / MODEL, model, task.diffusion, latents, config, metrics.rows)
+    _write_model(folder / MODEL, model, card, task.diffusion, latents, config, metrics.rows)
     logger.info(f"the model is {folder / MODEL}; sample from it with 'phylocli generate {folder / MODEL}'")
     return folder / MODEL
 
@@ -234,7 +256,11 @@ def embed_members(model: Model, config: TrainConfig) -> Latents:
     codes = {name: code for code, name in enumerate(conditions, start=1)}
     clan = [codes[name or family] for name, family in zip(clans, families, strict=True)]
     family_codes = torch.tensor([codes[name] for name in families])
-    return Latents(latent_vectors(model, tokens), family_codes, torch.tensor(clan), conditions)
+    digest = hashlib.sha256(json.dumps([families, clans, [len(sequence) for sequence in tokens]]).encode())
+    for sequence in tokens:
+        digest.update(sequence.tobytes())
+    sources = torch.tensor([list(bytes.fromhex(model.fingerprint)), list(digest.digest())], dtype=torch.uint8)
+    return Latents(latent_vectors(model, tokens), family_codes, torch.tensor(clan), conditions, sources)
 
 
 def divided(latents: Latents, config: TrainConfig) -> tuple[Latents, Latents | None]:
@@ -253,23 +279,31 @@ def _make(latents: Latents, config: TrainConfig) -> DiffusionTask:
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        return DiffusionTask(LatentDiffusion(architecture), config)
+        return DiffusionTask(LatentDiffusion(architecture), config, latents.sources)
+
+
+def _card_of(model: Model) -> str:
+    """Return the model card of a loaded model."""
+    path = model.folder / CARD if model.folder is not None else None
+    return path.read_text(encoding="utf-8") if path is not None and path.is_file() else "# A phylocli model\n"
 
 
 def _write_model(
-    target: Path, model: Model, diffusion: LatentDiffusion, latents: Latents, config: TrainConfig, rows: list[Row]
+    target: Path,
+    model: Model,
+    card: str,
+    diffusion: LatentDiffusion,
+    latents: Latents,
+    config: TrainConfig,
+    rows: list[Row],
 ) -> None:
-    """Write a model folder: the files of the model as they are, and the latent diffusion."""
-    assert model.folder is not None
+    """Write a model folder: the model as it was loaded, and the latent diffusion."""
     checked = [row["val_loss"] for row in rows if row.get("val_loss") is not None]
     figures = f", held-out loss {checked[-1]:.4f} (1 is that of no prediction)" if checked else ""
-    card = (model.folder / CARD).read_text(encoding="utf-8") if (model.folder / CARD).is_file() else "# A phylocli model\n"
     card += (
         f"\n- Latent diffusion: {config.steps} steps on {len(latents):,} latent vectors of {len(latents.conditions)} "
         f"families and clans, {config.diffusion.prediction}-prediction{figures}.\n"
     )
     with atomic_directory(target) as part:
-        for name in (MODEL_CONFIG, MODEL_WEIGHTS):
-            shutil.copyfile(model.folder / name, part / name)
-        (part / CARD).write_text(card, encoding="utf-8")
+        model.save(part, card)
         diffusion.save(part, model.fingerprint)

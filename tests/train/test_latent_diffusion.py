@@ -17,7 +17,8 @@ from phylocli.diffusion import LatentDiffusion
 from phylocli.models.config import DecoderConfig
 from phylocli.models.latent_vectors import latent_vectors, log_likelihoods
 from phylocli.models.model import Model
-from phylocli.train import train_model
+from phylocli.train import latent_diffusion, train_model
+from phylocli.train.latent_diffusion import Latents, embed_members
 from phylocli.train.run_folder import CHECKPOINTS
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -82,6 +83,49 @@ def test_a_run_resumes_to_the_same_weights(run: Path, tmp_path: Path, caplog: py
     for name in ("diffusion.safetensors", "model.safetensors"):
         assert (again / "model" / name).read_bytes() == (run / "model" / name).read_bytes()
     train_model([], again, resume=True, device="cpu")  # complete: nothing to do
+
+
+@pytest.mark.parametrize("changed", ["the model of --latents has", "the inputs have"])
+def test_a_run_does_not_resume_with_another_model_or_other_sequences_at_the_same_path(
+    changed: str, families: Path, base: Path, tmp_path: Path
+) -> None:
+    model, own, folder = tmp_path / "model", tmp_path / "own.sto", tmp_path / "run"
+    shutil.copytree(base, model)
+    shutil.copy(families, own)
+    trained(own, model, folder, steps=2)
+    shutil.rmtree(folder / "model")
+    if "model" in changed:
+        other = Model.load(base)
+        with torch.no_grad():
+            next(other.encoder.parameters()).mul_(1.01)
+        other.save(model)
+    else:
+        lines = own.read_text().splitlines(keepends=True)
+        row = next(i for i, line in enumerate(lines) if line[0] not in "#/\n")
+        name, _, residues = lines[row].partition(" ")
+        lines[row] = f"{name} {residues.replace('A', 'G')}"
+        own.write_text("".join(lines))
+    with pytest.raises(BadInputError, match=f"{changed} changed since the run was started"):
+        train_model([], folder, resume=True, device="cpu")
+
+
+def test_the_model_that_was_loaded_is_saved_though_its_folder_is_replaced_in_the_meantime(
+    families: Path, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(base, model)
+
+    def replaced(*arguments: Any) -> Latents:
+        found = embed_members(*arguments)
+        shutil.rmtree(model)
+        return found
+
+    monkeypatch.setattr(latent_diffusion, "embed_members", replaced)
+    saved = trained(families, model, tmp_path / "run", steps=2)
+    assert Model.load(saved).fingerprint == Model.load(base).fingerprint
+    assert {path.name for path in saved.iterdir()} == {
+        *("config.json", "model.safetensors", "MODEL_CARD.md", "diffusion.json", "diffusion.safetensors")
+    }
 
 
 def test_long_members_are_left_out_with_a_warning(
