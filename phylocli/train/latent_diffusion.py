@@ -256,9 +256,9 @@ def embed_members(model: Model, config: TrainConfig) -> Latents:
     codes = {name: code for code, name in enumerate(conditions, start=1)}
     clan = [codes[name or family] for name, family in zip(clans, families, strict=True)]
     family_codes = torch.tensor([codes[name] for name in families])
-    digest = hashlib.sha256(json.dumps([families, clans, [len(sequence) for sequence in tokens]]).encode())
-    for sequence in tokens:
-        digest.update(sequence.tobytes())
+    digest = hashlib.sha256(json.dumps([families, clans, [len(letters) for letters in tokens]]).encode())
+    for letters in tokens:
+        digest.update(letters.tobytes())
     sources = torch.tensor([list(bytes.fromhex(model.fingerprint)), list(digest.digest())], dtype=torch.uint8)
     return Latents(latent_vectors(model, tokens), family_codes, torch.tensor(clan), conditions, sources)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import pickle
 import shutil
 from collections.abc import Callable
@@ -23,8 +24,11 @@ from phylocli.encoders import pad_batch
 from phylocli.formats import read_families, read_sequences
 from phylocli.models.model import Model
 from phylocli.train import checkpoints, train_model
+from phylocli.train.data import arrays
+from phylocli.train.data.arrays import checksum
 from phylocli.train.data.loading import load_corpus
 from phylocli.train.data.teachers import VECTOR, cache
+from phylocli.train.data.teachers import targets as teacher_targets
 from phylocli.train.data.teachers.targets import TeacherTargets
 from phylocli.train.data.types import PairBatch
 from phylocli.train.task import ContrastiveTask
@@ -197,7 +201,57 @@ def test_an_interrupted_or_damaged_cache_is_completed(
     assert "is damaged" in caplog.text and "embedding 72" not in caplog.text and "once" in caplog.text
     assert first.taught is not None and again.taught is not None
     assert agree(first.taught.vectors[0], again.taught.vectors[0])
-    assert parts[1].is_dir()
+    assert parts[0].is_dir() and parts[1].is_dir()  # a run that has opened the damaged one goes on
+    caplog.clear()
+    drawn(families, config(teacher), kept)
+    assert "using the embeddings" in caplog.text and "is damaged" not in caplog.text
+    for mark in folder.glob("part-*/damaged"):
+        os.utime(mark, (0, 0))
+    drawn(families, config(teacher), kept)
+    assert not parts[0].exists()
+
+
+def test_the_checksums_of_parts_that_are_used_are_computed_once(
+    families: Path, simulated_file: Callable[..., Path], teacher: Path, kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn(families, config(teacher), kept)
+    other = simulated_file_named(simulated_file)
+    load_corpus([other], config(teacher), cache=kept)
+    (folder,) = (kept / "teachers").iterdir()
+    one, two = sorted(folder.glob("part-*"))
+    computed: list[Path] = []
+
+    def counted(path: Path) -> int:
+        computed.append(path.parent)
+        return checksum(path)
+
+    monkeypatch.setattr(arrays, "checksum", counted)
+
+    def checked() -> set[Path]:
+        computed.clear()
+        load_corpus([other], config(teacher), cache=kept)
+        return {path for path in computed if path.parent == folder}
+
+    assert checked() == set()  # just written
+    for part in (one, two):
+        os.utime(part / "checked", (0, 0))  # long ago
+    assert checked() == {two}
+    assert checked() == set()
+
+
+def test_tokens_of_families_are_kept_up_to_a_number_of_bytes(
+    families: Path, teacher: Path, kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, found = drawn(families, config(teacher), kept)
+    sizes = [len(text) + ends.nbytes for text, ends in map(found._text, range(6))]
+    assert found._kept_bytes == sum(sizes)
+    monkeypatch.setattr(teacher_targets, "KEPT_BYTES", sum(sizes[-2:]))
+    again, bounded = drawn(families, config(teacher), kept)
+    for family in range(6):
+        bounded._text(family)
+    assert list(bounded._kept) == [4, 5] and bounded._kept_bytes == sum(sizes[-2:])
+    assert first.taught is not None and again.taught is not None
+    assert np.array_equal(first.taught.vectors[0], again.taught.vectors[0])
 
 
 def test_without_a_cache_nothing_is_left(families: Path, teacher: Path, tmp_path: Path, monkeypatch: Any) -> None:
@@ -205,6 +259,15 @@ def test_without_a_cache_nothing_is_left(families: Path, teacher: Path, tmp_path
     corpus = load_corpus([families], config(teacher), cache=False)
     assert list(tmp_path.glob("phylocli-teachers-*"))
     del corpus
+    assert not list(tmp_path.glob("phylocli-teachers-*"))
+
+    def interrupted(*_: Any) -> None:
+        assert list(tmp_path.glob("phylocli-teachers-*"))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cache, "_compute", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        load_corpus([families], config(teacher), cache=False)
     assert not list(tmp_path.glob("phylocli-teachers-*"))
 
 

@@ -1,7 +1,8 @@
 """The vectors of a teacher on disk: computed once for every sequence, in parts, so that an interrupted run goes on.
 
 The folder of a teacher is named by its fingerprint and by what is kept of it. A part contains some sequences, by the digest
-of their tokens, as arrays of float16 with checksums. A damaged part is computed again.
+of their tokens, as arrays of float16 with checksums. A damaged part is computed again; it stays for a while, because another
+run may have opened it.
 """
 
 from __future__ import annotations
@@ -41,7 +42,13 @@ AT_ONCE = 32_768
 """Residues that a teacher computes at once."""
 
 UNUSED_DAYS = 30.0
-"""Days after which the vectors of a teacher that no run has used are deleted."""
+"""Days after which the vectors of a teacher that no run has used are deleted, and damaged parts."""
+
+CHECKED, DAMAGED = "checked", "damaged"
+"""Empty files in a part: when its checksums were right, and whether they were wrong."""
+
+CHECKED_SECONDS = 3600.0
+"""For so long, the checksums of an unchanged part are not computed again: not by each process of a run or run of a sweep."""
 
 Digest = bytes
 
@@ -109,7 +116,7 @@ def computed(
     _clear_unused(folder)
     with locks.waiting(folder / "lock", f"computes the embeddings of the teacher {teacher.name}"):
         (folder / "used").touch()
-        known = _known(folder)
+        known = _known(folder, set(digests))
         first: dict[Digest, int] = {}
         for k, digest in enumerate(digests):
             first.setdefault(digest, k)
@@ -118,7 +125,7 @@ def computed(
             missing = _known_ids(teacher, digests, missing, sequence)
             missing.sort(key=lambda k: (int(lengths[k]), k))  # of similar length together: little padding
             _compute(teacher, folder, missing, digests, sequence, lengths)
-            known = _known(folder)
+            known = _known(folder, set(digests))
         else:
             logger.info(f"teacher {teacher.name}: using the embeddings in {folder}")
     return _stored(teacher, known, digests)
@@ -185,6 +192,7 @@ def _compute(
                         if lengths[missing[first:done]].sum() >= PART_RESIDUES or time.monotonic() - began > PART_SECONDS:
                             break
                 arrays.finish({"teacher": teacher.name, "fingerprint": teacher.fingerprint})
+                (part / CHECKED).touch()
             number += 1
 
 
@@ -200,19 +208,44 @@ def _half(values: FloatArray, teacher: str, name: str) -> npt.NDArray[np.float16
     return found
 
 
-def _known(folder: Path) -> dict[Digest, tuple[Path, int]]:
-    """Return the part of each sequence in the cache, and its index there; damaged parts are removed."""
+def _known(folder: Path, wanted: set[Digest]) -> dict[Digest, tuple[Path, int]]:
+    """Return the part and the index there of each sequence in the cache; parts with wanted ones have right checksums."""
     found: dict[Digest, tuple[Path, int]] = {}
     for part in sorted(folder.glob("part-*")):
-        try:
-            verify(part)
-        except DamagedError as error:
-            logger.warning(f"{error.what}; its sequences are embedded again")
-            shutil.rmtree(part)
-            continue
-        keys = path_of(part, "digests").read_bytes()
-        found |= {keys[16 * k : 16 * k + 16]: (part, k) for k in range(len(keys) // 16)}
-    return found
+        if _sound(part, content=False):
+            keys = path_of(part, "digests").read_bytes()
+            found |= {keys[16 * k : 16 * k + 16]: (part, k) for k in range(len(keys) // 16)}
+    used = sorted({found[digest][0] for digest in wanted & found.keys()})
+    # The sequences of a damaged part may be in another one.
+    return found if all(_sound(part, content=True) for part in used) else _known(folder, wanted)
+
+
+def _sound(part: Path, *, content: bool) -> bool:
+    """Return whether a part agrees with its manifest in size, and in its checksums if `content`; mark it if it does not."""
+    mark = part / DAMAGED
+    if mark.is_file():
+        if time.time() - mark.stat().st_mtime > UNUSED_DAYS * 86400:
+            shutil.rmtree(part, ignore_errors=True)
+        return False
+    try:
+        verify(part, content=content and not _checked(part))
+    except DamagedError as error:
+        logger.warning(f"{error.what}; its sequences are embedded again")
+        mark.touch()
+        return False
+    if content and not _checked(part):
+        (part / CHECKED).touch()
+    return True
+
+
+def _checked(part: Path) -> bool:
+    """Return whether the checksums of a part were right not long ago, and no file has been written since."""
+    try:
+        at = (part / CHECKED).stat().st_mtime_ns
+        changed = max(path.stat().st_mtime_ns for path in part.iterdir())
+    except OSError:
+        return False
+    return changed <= at and time.time() - at / 1e9 < CHECKED_SECONDS
 
 
 def _stored(teacher: Teacher, known: dict[Digest, tuple[Path, int]], digests: Sequence[Digest]) -> Stored:

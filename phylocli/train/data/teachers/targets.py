@@ -8,6 +8,7 @@ on crops agrees on whole sequences.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import shutil
 import tempfile
@@ -35,8 +36,8 @@ TEACHERS = 9
 SAMPLE = 4096
 """Sequences from which the mean and the scale of a teacher's vectors are estimated."""
 
-KEPT_FAMILIES = 1024
-"""Families whose tokens are kept as bytes."""
+KEPT_BYTES = 1 << 28
+"""Bytes of the tokens of families that are kept in memory, by each process."""
 
 
 @dataclass
@@ -78,6 +79,7 @@ class TeacherTargets:
         self.sequences, self.seed = sequences, seed
         self._starts = np.concatenate([[0], np.cumsum(compiled.sizes[families])])
         self._kept: dict[int, tuple[bytes, npt.NDArray[np.int64]]] = {}
+        self._kept_bytes = 0
         rng = np.random.default_rng([seed, TEACHERS])
         sample = np.sort(rng.permutation(int(self._starts[-1]))[:SAMPLE]).tolist()
         self._standards = [
@@ -152,9 +154,11 @@ class TeacherTargets:
             members = self.compiled.family(self.families[family]).tokens
             text = b"".join(member.tobytes() + b"\xff" for member in members)
             known = text, np.cumsum([len(member) + 1 for member in members])
-            if len(self._kept) >= KEPT_FAMILIES:
-                self._kept.clear()
             self._kept[family] = known
+            self._kept_bytes += len(text) + known[1].nbytes
+            while self._kept_bytes > KEPT_BYTES:
+                oldest, old_ends = self._kept.pop(next(iter(self._kept)))
+                self._kept_bytes -= len(oldest) + old_ends.nbytes
         return known
 
 
@@ -202,13 +206,16 @@ def load_targets(
         ids, tokens = family(index)
         return Named(ids[member], decode_tokens(tokens[member], compiled.alphabet))
 
-    if cache is False:
-        root = Path(tempfile.mkdtemp(prefix="phylocli-teachers-"))
-    else:
-        root = cache_folder() if cache is True else Path(cache)
-    stored = [computed(teacher, root, digests, sequence, np.array(lengths, dtype=np.int64)) for teacher in teachers]
-    sequences = config.distillation.sequences
-    targets = TeacherTargets(stored, compiled, families, sequences=sequences, seed=config.seed)
-    if cache is False:
-        weakref.finalize(targets, shutil.rmtree, root, ignore_errors=True)
+    with contextlib.ExitStack() as after_error:
+        if cache is False:
+            root = Path(tempfile.mkdtemp(prefix="phylocli-teachers-"))
+            after_error.callback(shutil.rmtree, root, ignore_errors=True)
+        else:
+            root = cache_folder() if cache is True else Path(cache)
+        stored = [computed(teacher, root, digests, sequence, np.array(lengths, dtype=np.int64)) for teacher in teachers]
+        sequences = config.distillation.sequences
+        targets = TeacherTargets(stored, compiled, families, sequences=sequences, seed=config.seed)
+        if cache is False:
+            weakref.finalize(targets, shutil.rmtree, root, ignore_errors=True)
+            after_error.pop_all()
     return targets
