@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from phylocli import views
+from phylocli.config.assignments import flat
 from phylocli.config.train import TrainConfig
 from phylocli.core.errors import UsageError, unknown_name
 from phylocli.core.plugins import CRITICS, DECODERS, ENCODERS, OBJECTIVES, POOLINGS
@@ -13,12 +14,19 @@ from phylocli.train.report import trackers
 
 logger = logging.getLogger(__name__)
 
+_OF_DIFFUSION = (
+    *("recipe", "idea", "paper", "inputs", "task", "latents", "seed", "steps", "device", "diffusion.", "optimiser."),
+    *("validation.fraction", "validation.split", "validation.every", "checkpoints.every", "checkpoints.keep"),
+)
+"""Beginnings of the names of the settings that the training of a latent diffusion reads."""
+
 
 def check_config(config: TrainConfig) -> None:
     """Check that every plugin exists and accepts its parameters, and that inputs are given.
 
     Raises:
-        UsageError: unknown plugin, preset or parameter, a parameter of the wrong type, or no inputs.
+        UsageError: unknown plugin, preset or parameter, a parameter of the wrong type, a setting that the task does not use,
+            or no inputs.
         MissingDependencyError: a configured tracker is not installed.
     """
     critic, objective, encoder = config.critic, config.objective, config.encoder
@@ -56,5 +64,30 @@ def check_config(config: TrainConfig) -> None:
             else "--latents is for the recipe latent-diffusion only",
             fix="use --recipe latent-diffusion --latents run/model, with the model of a run with --recipe hybrid",
         )
+    if config.task == "latent-diffusion":
+        _check_used_by_diffusion(config)
     if not config.inputs:
         raise UsageError("no inputs given", fix="give family records with trees, or pairs tables")
+
+
+def _check_used_by_diffusion(config: TrainConfig) -> None:
+    """Raise a UsageError if a setting that is given over the recipe is not one of a latent diffusion.
+
+    Files and environment variables for every command may have settings of other runs.
+    """
+    base = flat(TrainConfig.of(None, {"recipe": config.named_recipe}).to_toml())
+    now = flat(config.to_toml())
+    unused = {
+        layer.name_of(key)
+        for layer in config.layers
+        if not layer.ambient
+        for key in flat(layer.values)
+        if not key.startswith(_OF_DIFFUSION) and now.get(key) != base.get(key)
+    }
+    if unused:
+        raise UsageError(
+            f"the recipe latent-diffusion does not use {', '.join(sorted(unused))}",
+            why="it trains on the latent vectors of a model, which stays as it is",
+            fix="leave it out; its own settings are steps, seed, diffusion.…, optimiser.…, validation.fraction, .split and "
+            ".every, and checkpoints.every and .keep",
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from phylocli.config.assignments import nested
+from phylocli.config.layers import Layer
 from phylocli.config.train import TrainConfig
 from phylocli.core.errors import EXIT_USAGE, PhylocliError, UsageError
 from phylocli.core.plugins import CRITICS, ENCODERS, Kind
@@ -19,6 +21,37 @@ from phylocli.train.checks import check_config
 
 def resolved(**changes: Any) -> None:
     check_config(TrainConfig.of(None, {"inputs": ("families.sto",), **nested(changes)}))
+
+
+DIFFUSION = {"recipe": "latent-diffusion", "latents": "run/model"}
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("log.wandb", "project"),
+        ("log.mfu", False),
+        ("batch.pairs", 8),
+        ("precision", "bf16"),
+        ("compile", True),
+        ("teachers", ("default",)),
+        ("residues.labels", "labels.parquet"),
+        ("view.crop.min_fraction", 0.5),
+        ("checkpoints.best", "val_loss"),
+        ("on_divergence", "rollback"),
+    ],
+)
+def test_settings_that_a_latent_diffusion_does_not_use_are_refused_by_name(setting: str, value: Any) -> None:
+    with pytest.raises(UsageError, match=f"does not use {re.escape(setting)}"):
+        resolved(**DIFFUSION, **{setting: value})
+
+
+def test_settings_of_a_latent_diffusion_and_those_for_every_command_are_accepted() -> None:
+    given = {"seed": 1, "steps": 5, "device": "cpu", "diffusion.width": 32, "optimiser.name": "muon", "optimiser.clip": 0.5}
+    given |= {"validation.fraction": 0.0, "validation.every": 5, "checkpoints.every": 5, "checkpoints.keep": 1}
+    resolved(**DIFFUSION, **given, **{"batch.pairs": 0})  # the last is its default
+    layers = [Layer("environment", {"batch": {"pairs": 8}}, ambient=True), Layer("", {**DIFFUSION, "inputs": ("a.sto",)})]
+    check_config(TrainConfig.layered(layers))
 
 
 @pytest.mark.parametrize(
