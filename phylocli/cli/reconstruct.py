@@ -15,7 +15,7 @@ def command(config: ReconstructConfig, source: Sources = None, output: Output = 
     """Encode sequences as latent vectors and decode them again.
 
     Writes FASTA with the ids of the input; the headers give the identity with the input (identical residues of a global
-    alignment, as a fraction of the shorter sequence) and the log likelihood of the input given its latent vector, in nats.
+    alignment, as a fraction of the longer sequence) and the log likelihood of the input given its latent vector, in nats.
     Needs a model with a decoder (--model), see 'phylocli recipes show hybrid'; the model included in phylocli has none.
     """
     from phylocli.generate import reconstruct_file

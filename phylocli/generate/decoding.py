@@ -18,7 +18,7 @@ from phylocli.models.latent_vectors import Tokens
 from phylocli.models.model import Model
 
 AT_ONCE = 256
-"""Sequences that are decoded together."""
+"""Sequences that are sampled and decoded together."""
 
 
 def tokens_of(sequence: Sequence, model: Model) -> Tokens:

@@ -37,7 +37,7 @@ class Interpolated:
     Attributes:
         t: 0 at the first, 1 at the second.
         residues: the letters that were decoded.
-        identity_a, identity_b: with the first and the second, as a fraction of the shorter sequence.
+        identity_a, identity_b: with the first and the second, as a fraction of the longer sequence.
     """
 
     t: float
@@ -89,8 +89,8 @@ def interpolate(
         Interpolated(
             i / (steps - 1),
             text,
-            identity(a, text, model.alphabet, of="shorter"),
-            identity(b, text, model.alphabet, of="shorter"),
+            identity(a, text, model.alphabet, of="longer"),
+            identity(b, text, model.alphabet, of="longer"),
         )
         for i, text in enumerate(texts)
     ]

@@ -32,7 +32,7 @@ class Reconstruction:
     Attributes:
         sequence: the sequence that was encoded.
         residues: the letters that were decoded.
-        identity: identical residues in a global alignment of both, as a fraction of the shorter one.
+        identity: identical residues in a global alignment of both, as a fraction of the longer one.
         log_likelihood: log q(x | z) of the sequence in nats.
     """
 
@@ -81,7 +81,7 @@ def _reconstructed(sequences: Iterable[Sequence], model: Model, temperature: flo
         nats = log_likelihoods(model, latents, tokens)
         texts = decoded(model, latents, temperature=temperature, seed=seed, first=first)
         for sequence, text, value in zip(chunk, texts, nats.tolist(), strict=True):
-            alike = identity(sequence.residues, text, model.alphabet, of="shorter")
+            alike = identity(sequence.residues, text, model.alphabet, of="longer")
             yield Reconstruction(sequence, text, alike, value)
         first += len(chunk)
 

@@ -1,10 +1,10 @@
 """Sequence identity of two sequences, or of two rows of an alignment.
 
 Percent identity is not uniquely defined: May 2004 (Structure 12:737, doi:10.1016/j.str.2004.04.001) and Raghava & Barton
-2006 (BMC Bioinformatics 7:415, doi:10.1186/1471-2105-7-415) compare four definitions, which differ in the denominator. Two
-are used here, and every figure says which: identical residues over aligned pairs of residues (their PID2), and over the
-residues of the shorter sequence (their PID3). With the second, a chance overlap of a few residues does not make a fragment a
-near-duplicate.
+2006 (BMC Bioinformatics 7:415, doi:10.1186/1471-2105-7-415) compare four definitions, which differ in the denominator. Every
+figure here says which it is: identical residues over aligned pairs of residues (their PID2), over the residues of the
+shorter sequence (their PID3), or over those of the longer one. With the second, a chance overlap of a few residues does not
+make a fragment a near-duplicate; with the third, a fragment is not near its whole either.
 
 Letters are read by the policy of `phylocli.core.alphabet` (U as C, O as K). Unknown residues (X, N) are never identical to
 anything.
@@ -36,7 +36,7 @@ def _aligner(alphabet: str) -> Any:
     return aligner
 
 
-def identity(a: str, b: str, alphabet: str = "protein", *, of: Literal["aligned", "shorter"] = "aligned") -> float:
+def identity(a: str, b: str, alphabet: str = "protein", *, of: Literal["aligned", "shorter", "longer"] = "aligned") -> float:
     """Return the sequence identity of two sequences in a global alignment with free end gaps, 0 to 1.
 
     Proteins are aligned with BLOSUM62, gap open −11 and gap extend −1; nucleotides with match 2, mismatch −3, and gaps −5
@@ -45,7 +45,7 @@ def identity(a: str, b: str, alphabet: str = "protein", *, of: Literal["aligned"
     Args:
         a, b: letters; gaps are dropped.
         alphabet: `protein` or `dna`.
-        of: the denominator: `aligned` pairs of residues, or the residues of the `shorter` sequence.
+        of: the denominator: `aligned` pairs of residues, or the residues of the `shorter` or `longer` sequence.
     """
     first, second = (decode_tokens(encode_tokens(degap(text), alphabet), alphabet) for text in (a, b))
     if not first or not second:
@@ -56,7 +56,8 @@ def identity(a: str, b: str, alphabet: str = "protein", *, of: Literal["aligned"
         aligned += int(end - start)
         pairs = zip(first[start:end], second[other : other + end - start], strict=True)
         identical += sum(x == y != unknown for x, y in pairs)
-    total = aligned if of == "aligned" else min(len(first), len(second))
+    lengths = sorted((len(first), len(second)))
+    total = {"aligned": aligned, "shorter": lengths[0], "longer": lengths[1]}[of]
     return identical / total if total else 0.0
 
 

@@ -54,6 +54,8 @@ def test_identity_has_the_requested_denominator() -> None:
     a, b = "WWHC" + "MKVLAAGIVG", "MKVLAAGIVG" + "PPDE"
     assert identity(a, b) == 1
     assert identity(a, b, of="shorter") == pytest.approx(10 / 14)
+    assert identity("MKVLAAGIVG", "A") == 1 and identity("MKVLAAGIVG", "A", of="longer") == pytest.approx(0.1)
+    assert identity("VLAAGI", "MKVLAAGIVG", of="longer") == pytest.approx(0.6)
 
 
 def test_identity_reads_letters_by_the_alphabets_policy() -> None:

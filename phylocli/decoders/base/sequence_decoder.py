@@ -24,7 +24,9 @@ def full_precision(x: Tensor) -> Tensor:
 class SequenceDecoder(nn.Module):
     """A distribution q(x | z) over sequences x of 1 to `max_length` residues.
 
-    Letters other than the alphabet's (X, ambiguous nucleotides) are missing data: they are summed over.
+    A decoder may give part of its probability to longer sequences, as `aligned` does. Letters other than the alphabet's (X,
+    ambiguous nucleotides) are missing data: their own step is summed over all letters. In a decoder that reads the letters
+    before, as `autoregressive` does, later steps are given that such a letter is unknown.
 
     Args:
         latent: features Z of z.
