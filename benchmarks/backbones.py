@@ -141,7 +141,7 @@ def main() -> None:
     for name in options.shapes:
         torch.manual_seed(0)
         plain = Plain(loading.build(SHAPES[name]), tokens, device, precision)
-        parameters = {"backbone": loading.describe(plain.backbone.config), "tokens": tokens.to_json(), "mode": "frozen"}
+        parameters = {"backbone": SHAPES[name], "tokens": tokens.to_json(), "mode": "frozen"}
         model = Model(ModelConfig("plm", parameters)).to(device).eval()
         model.encoder.backbone.load_state_dict(plain.backbone.state_dict())
         model.precision = precision

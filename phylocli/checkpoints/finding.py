@@ -32,7 +32,7 @@ def find(text: str, revision: str = "") -> Path:
             f"there is no folder {text!r}, and it is not the id of a model on the hub",
             fix="name the folder of a checkpoint, or an id such as facebook/esm2_t6_8M_UR50D",
         )
-    return locate(identity) or add(identity)  # which waits for another process that is downloading it
+    return locate(identity) or _downloaded(identity, update=False)
 
 
 def add(identity: HubId) -> Path:
@@ -41,12 +41,18 @@ def add(identity: HubId) -> Path:
     Raises:
         ServiceError: the hub cannot be reached, or has no such model.
         BadInputError: the model has no weights in safetensors.
+        UsageError: there is a folder of that name with files that were not downloaded.
         PhylocliError: the folder of models cannot be written.
     """
+    return _downloaded(identity, update=True)
+
+
+def _downloaded(identity: HubId, *, update: bool) -> Path:
     root = install_root()
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise explain_os_error(error, root) from error
     with locks.waiting(root / f".{identity.folder_name}.lock", f"downloading {identity}"):
-        return download(identity, root / identity.folder_name)
+        found = None if update else locate(identity)  # another process may have downloaded it meanwhile
+        return found or download(identity, root / identity.folder_name)

@@ -7,7 +7,9 @@ Through `huggingface_hub`, which resumes interrupted downloads and reads `HF_END
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
+import json
 import logging
 import os
 import shutil
@@ -16,16 +18,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from phylocli.checkpoints.loading import CONFIG, INSTALL, TOKENIZER_FILES
-from phylocli.checkpoints.store import HubId, Source, source_of, write_source
+from phylocli.checkpoints import store
+from phylocli.checkpoints.loading import INSTALL
+from phylocli.checkpoints.store import CONFIG, FITTED, INDEX, PICKLES, SOURCE, TOKENIZER_FILES, HubId, Source
 from phylocli.core import console
-from phylocli.core.errors import BadInputError, MissingDependencyError, PhylocliError, ServiceError
-from phylocli.formats.streams import file_sha256
+from phylocli.core.errors import BadInputError, MissingDependencyError, PhylocliError, ServiceError, UsageError
+from phylocli.formats.streams import explain_os_error, file_sha256
 
 logger = logging.getLogger(__name__)
 
-_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack")
-_INDEX = "model.safetensors.index.json"
+# Errors of the disk, not of the connection.
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EFBIG, errno.EIO, errno.ENOTDIR, errno.EISDIR)
 
 
 @dataclass(frozen=True)
@@ -52,21 +55,35 @@ def endpoint() -> str:
 def download(identity: HubId, folder: Path) -> Path:
     """Download a checkpoint into a folder, which appears when it is complete; return it.
 
-    An interrupted download continues in `.NAME.part` beside it.
+    An interrupted download continues in `.NAME.part` beside it. A folder with an earlier commit is replaced; what was fitted
+    to its weights is kept if the new commit has the same. Without a connection it stays as it is.
 
     Raises:
         BadInputError: the model has no weights in safetensors.
         MissingDependencyError: huggingface_hub, a part of `phylocli[plm]`, is not installed.
-        ServiceError: the hub cannot be reached, has no such model, or sends damaged files.
+        OutputError: the disk is full, or the folder cannot be written.
+        ServiceError: the hub cannot be reached, has no such model, publishes no checksums, or sends damaged files.
+        UsageError: the folder contains files that were not downloaded.
     """
-    part = folder.with_name(f".{folder.name}.part")
+    part = store.part_of(folder)
+    there = store.source_of(folder)
+    if there is None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(
+            f"{folder} would be replaced",
+            why=f"it has no {SOURCE}: its files were not downloaded by phylocli",
+            fix="rename or remove it, then add the model",
+        )
     try:
         commit, files = _look_up(identity)
     except _UnreachableError as error:
+        if there is not None:
+            logger.warning(
+                f"{identity}: no connection to the hub; keeping commit {there.commit[:12]}, which may be outdated"
+            )
+            return folder
         commit, files = _copy_cached(identity, part, error)
     else:
-        there = source_of(folder) if folder.is_dir() else None
-        if there is not None and there.commit == commit:
+        if there is not None and (there.commit, there.files.keys()) == (commit, {file.name for file in files}):
             return folder
         _fetch(identity, commit, files, part)
     digests = {}
@@ -78,13 +95,55 @@ def download(identity: HubId, folder: Path) -> Path:
                 f"{file.name} of {identity} is damaged", why="its checksum is not the one on the hub", fix="try again"
             )
         digests[file.name] = file.sha256 or file_sha256(path)
-    shutil.rmtree(part / ".cache", ignore_errors=True)  # huggingface_hub's notes for resuming
-    write_source(part, Source(str(identity), commit, digests))
-    if folder.exists():
-        shutil.rmtree(folder)
-    part.rename(folder)
+    if missing := _shards(part) - digests.keys():
+        raise ServiceError(f"{identity} lacks {', '.join(sorted(missing))}", why=f"{INDEX} names it", fix="try again later")
+    for path in part.iterdir():  # of an interrupted download of another commit, and huggingface_hub's notes for resuming
+        if path.name not in digests:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    source = Source(str(identity), commit, digests)
+    store.write_source(part, source)
+    _install(part, folder, keep=there is not None and _weights(there) == _weights(source))
     logger.info(f"{identity}, commit {commit[:12]}: {folder}")
     return folder
+
+
+def _weights(source: Source) -> dict[str, str]:
+    return {name: digest for name, digest in source.files.items() if name.endswith(".safetensors")}
+
+
+def _install(part: Path, folder: Path, *, keep: bool) -> None:
+    """Put a complete download into its place, with the fitted files of the folder there if `keep`."""
+    old = folder.with_name(f".{folder.name}.old")
+    store.discard(old)
+    fitted = [folder / name for name in FITTED if (folder / name).is_file()]
+    if fitted and not keep:
+        logger.warning(f"{folder.name} has new weights: {', '.join(path.name for path in fitted)} must be fitted again")
+    for path in fitted if keep else ():
+        shutil.copy2(path, part / path.name)
+    if folder.exists():
+        folder.rename(old)
+    try:
+        part.rename(folder)
+    except OSError:
+        if old.exists():
+            old.rename(folder)
+        raise
+    store.discard(old)
+
+
+def _shards(folder: Path) -> set[str]:
+    """Return the files that the index of a folder's weights names; none if it has no index.
+
+    Raises:
+        BadInputError: the index is damaged.
+    """
+    path = folder / INDEX
+    if not path.is_file():
+        return set()
+    try:
+        return {str(name) for name in json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BadInputError(f"{path} is damaged", why=str(error)) from error
 
 
 class _UnreachableError(Exception):
@@ -106,7 +165,15 @@ def _look_up(identity: HubId) -> tuple[str, list[_File]]:
         )
         for item in info.siblings or []
     }
-    return str(info.sha), [found[name] for name in _wanted(found, identity)]
+    files = [found[name] for name in _wanted(found, identity)]
+    for file in files:
+        if not (file.sha256 or file.blob):
+            raise ServiceError(
+                f"{endpoint()} publishes no checksum of {file.name} of {identity}",
+                why="a download without one could not be verified",
+                fix="use another mirror (HF_ENDPOINT), or download the files by hand and name their folder",
+            )
+    return str(info.sha), files
 
 
 def _wanted(names: Iterable[str], identity: HubId) -> list[str]:
@@ -117,10 +184,10 @@ def _wanted(names: Iterable[str], identity: HubId) -> list[str]:
     """
     there = {name for name in names if "/" not in name}
     weights = [name for name in ("model.safetensors",) if name in there]
-    if not weights and _INDEX in there:
-        weights = [_INDEX, *sorted(n for n in there if n.startswith("model-") and n.endswith(".safetensors"))]
+    if not weights and INDEX in there:
+        weights = [INDEX, *sorted(n for n in there if n.startswith("model-") and n.endswith(".safetensors"))]
     if not weights:
-        pickles = sorted(name for name in there if name.endswith(_PICKLES))
+        pickles = sorted(name for name in there if name.endswith(PICKLES))
         raise BadInputError(
             f"{identity} has no weights in safetensors" + (f", only {', '.join(pickles)}" if pickles else ""),
             why="pickled weights can run code when they are read, and are never loaded" if pickles else None,
@@ -154,14 +221,21 @@ def _copy_cached(identity: HubId, part: Path, failure: _UnreachableError) -> tup
     """Copy a model from the cache of huggingface_hub; return its commit and files.
 
     Raises:
-        ServiceError: it is not in that cache.
+        ServiceError: it is not in that cache, or not completely.
     """
     hub = _huggingface_hub()
     config = hub.try_to_load_from_cache(identity.name, CONFIG, revision=identity.revision or None)
     if not isinstance(config, str):
         raise _no_hub(identity, str(failure)) from failure
     snapshot = Path(config).parent
-    names = _wanted([path.name for path in snapshot.iterdir() if path.is_file()], identity)
+    cached = [path.name for path in snapshot.iterdir() if path.is_file()]
+    try:
+        names = _wanted(cached, identity)
+        complete = _shards(snapshot) <= set(names) and _has_tokenizer(snapshot)
+    except BadInputError:
+        complete = False
+    if not complete:
+        raise _no_hub(identity, f"{failure}; the copy in {snapshot} is incomplete") from failure
     part.mkdir(parents=True, exist_ok=True)
     files = []
     for name in names:
@@ -172,11 +246,22 @@ def _copy_cached(identity: HubId, part: Path, failure: _UnreachableError) -> tup
     return snapshot.name, files
 
 
+def _has_tokenizer(snapshot: Path) -> bool:
+    """Return whether a folder has a vocabulary, or is of ESM, whose vocabulary is known."""
+    if any((snapshot / name).is_file() for name in ("tokenizer.json", "vocab.txt", "spiece.model")):
+        return True
+    try:
+        return bool(json.loads((snapshot / CONFIG).read_text(encoding="utf-8")).get("model_type") == "esm")
+    except (ValueError, AttributeError):
+        return False
+
+
 @contextlib.contextmanager
 def _explained(identity: HubId) -> Iterator[None]:
     """Turn the errors of huggingface_hub into ours.
 
     Raises:
+        OutputError: the disk is full, or cannot be written.
         ServiceError: the hub answered, but not with the model.
         _UnreachableError: there was no answer.
     """
@@ -210,6 +295,8 @@ def _explained(identity: HubId) -> Iterator[None]:
     except PhylocliError:
         raise
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in _DISK:
+            raise explain_os_error(error, error.filename or store.install_root()) from error
         if _is_network(error):
             raise _UnreachableError(str(error).strip().split("\n", 1)[0] or type(error).__name__) from error
         raise
@@ -223,15 +310,13 @@ def _is_network(error: BaseException) -> bool:
 
 
 def _no_hub(identity: HubId, why: str) -> ServiceError:
-    from phylocli.checkpoints.store import install_root
-
     page = f"{endpoint()}/{identity.name}/tree/{identity.revision or 'main'}"
     return ServiceError(
         f"there is no folder {identity.name!r}, and as a model of the hub it could not be downloaded from {endpoint()}",
         why=why,
         fix=f"check the network (HF_ENDPOINT names a mirror); or download {CONFIG}, model.safetensors and the files of the "
         f"tokenizer (those there are of {', '.join(TOKENIZER_FILES)}) from {page} on another computer, and put them into "
-        f"{install_root() / identity.folder_name}",
+        f"{store.install_root() / identity.folder_name}",
     )
 
 

@@ -1,6 +1,7 @@
 """Checkpoints of protein language models: from a folder to a module of transformers, and its tokens.
 
-Only safetensors and JSON are read, and only architectures of transformers itself: a checkpoint cannot run code.
+Only safetensors, JSON and vocabularies (vocab.txt, spiece.model) are read, and only architectures of transformers itself are
+built: a checkpoint cannot run code.
 """
 
 from __future__ import annotations
@@ -8,22 +9,17 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from phylocli.checkpoints.store import CONFIG, PICKLES, TOKENIZER_FILES, weight_files
 from phylocli.checkpoints.tokenization import ESM_VOCABULARY, Tokenization
 from phylocli.core.errors import BadInputError, MissingDependencyError, UsageError
 
 INSTALL = "pip install '.[plm]'"
-
-CONFIG = "config.json"
-TOKENIZER_FILES = (
-    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
-    *("vocab.txt", "spiece.model"),
-)
 
 # Architectures of which only a part is an encoder, or that have heads which no embedding depends on.
 _CLASSES = {"esm": "EsmModel", "t5": "T5EncoderModel", "bert": "BertModel"}
@@ -32,13 +28,20 @@ _WITHOUT_POOLER = ("esm", "bert")
 # Fields of a configuration that do not describe the architecture.
 _NO_ARCHITECTURE = ("architectures", "transformers_version", "_name_or_path", "dtype", "torch_dtype", "vocab_list")
 
+# Fields that choose how it is computed, and could load kernels or libraries for that.
+_NO_CHOICE = ("attn_implementation", "_attn_implementation", "quantization_config", "auto_map")
+
 _NAME_ONE = "name a checkpoint of ESM, ProtT5, ProstT5, Ankh or ProtBert, for example facebook/esm2_t6_8M_UR50D"
 
 
-def describe(config: Any) -> dict[str, Any]:
-    """Return the transformers configuration of a backbone as plain data, as needed by `build`."""
-    words = json.loads(config.to_json_string(use_diff=True))
-    return {key: value for key, value in words.items() if key not in _NO_ARCHITECTURE}
+def describe(folder: Path) -> dict[str, Any]:
+    """Return the configuration of a checkpoint as needed by `build`: the content of its file, which unlike the object of
+    transformers does not vary with the version of transformers.
+
+    Raises:
+        BadInputError: the folder contains no checkpoint.
+    """
+    return {key: value for key, value in _read(folder, str(folder)).items() if key not in _NO_ARCHITECTURE + _NO_CHOICE}
 
 
 def build(description: dict[str, Any]) -> Any:
@@ -52,12 +55,8 @@ def build(description: dict[str, Any]) -> Any:
     kind = str(description.get("model_type", "esm"))
     try:
         with _quiet(transformers):
-            config = transformers.CONFIG_MAPPING[kind].from_dict(dict(description))
-            options: dict[str, Any] = {"add_pooling_layer": False} if kind in _WITHOUT_POOLER else {}
-            if kind in _CLASSES:
-                model = getattr(transformers, _CLASSES[kind])._from_config(config, attn_implementation="sdpa", **options)
-            else:
-                model = transformers.AutoModel.from_config(config, trust_remote_code=False)
+            config, maker, options = _architecture(kind, description)
+            model = maker._from_config(config, **options)
     except (ValueError, TypeError, KeyError, AttributeError, ImportError) as error:
         raise UsageError(
             "this is not a valid description of a backbone",
@@ -83,13 +82,12 @@ def load(folder: Path, name: str) -> tuple[Any, Tokenization]:
 
     kind = check(folder, name)
     transformers = _transformers()
-    options: dict[str, Any] = {"add_pooling_layer": False} if kind in _WITHOUT_POOLER else {}
-    if kind in _CLASSES:
-        options["attn_implementation"] = "sdpa"
     try:
         with _quiet(transformers):
-            model, found = getattr(transformers, _CLASSES.get(kind, "AutoModel")).from_pretrained(
+            config, maker, options = _architecture(kind, _read(folder, name))
+            model, found = maker.from_pretrained(
                 folder,
+                config=config,
                 local_files_only=True,
                 use_safetensors=True,
                 trust_remote_code=False,
@@ -106,7 +104,8 @@ def load(folder: Path, name: str) -> tuple[Any, Tokenization]:
         why = f"for example {sorted(missing)[0]}" if missing else f"shapes differ: {sorted(found['mismatched_keys'])[0]}"
         raise BadInputError(f"{name} lacks weights of its architecture, {kind!r}", why=why, fix="download it again")
     tokens = _tokens(folder, kind, name)
-    largest, rows = max(tokens.table().tolist()), int(model.get_input_embeddings().weight.shape[0])
+    used = [*tokens.table().tolist(), *tokens.start, *tokens.end, tokens.padding]
+    largest, rows = max(used), int(model.get_input_embeddings().weight.shape[0])
     if largest >= rows:
         raise BadInputError(
             f"the tokenizer of {name} belongs to another model",
@@ -116,19 +115,43 @@ def load(folder: Path, name: str) -> tuple[Any, Tokenization]:
     return _stripped(model), tokens
 
 
+def _architecture(kind: str, words: Mapping[str, Any]) -> tuple[Any, Any, dict[str, Any]]:
+    """Return the configuration of a backbone, its class, and the options to make one: torch's own attention, or the plain
+    one of transformers, whatever the configuration asks for."""
+    transformers = _transformers()
+    config = transformers.CONFIG_MAPPING[kind].from_dict(_without_choice(words))
+    maker = getattr(transformers, _CLASSES[kind]) if kind in _CLASSES else transformers.MODEL_MAPPING[type(config)]
+    maker = maker[0] if isinstance(maker, tuple) else maker
+    options: dict[str, Any] = {"add_pooling_layer": False} if kind in _WITHOUT_POOLER else {}
+    return config, maker, {**options, "attn_implementation": "sdpa" if maker._supports_sdpa else "eager"}
+
+
+def _without_choice(words: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: _without_choice(value) if isinstance(value, dict) else value
+        for key, value in words.items()
+        if key not in _NO_CHOICE
+    }
+
+
+def _read(folder: Path, name: str) -> dict[str, Any]:
+    try:
+        content = dict(json.loads((folder / CONFIG).read_text(encoding="utf-8")).items())
+    except (OSError, ValueError, AttributeError) as error:
+        raise BadInputError(f"{name} contains no checkpoint", why=str(error), fix=f"name a folder with {CONFIG}") from error
+    return content
+
+
 def check(folder: Path, name: str) -> str:
     """Return the architecture (`model_type`) of a checkpoint's folder.
 
     Raises:
         BadInputError: there is no checkpoint in the folder, or one that cannot be used.
     """
-    try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        kind, remote, folding = config.get("model_type"), config.get("auto_map"), config.get("is_folding_model")
-    except (OSError, ValueError, AttributeError) as error:
-        raise BadInputError(f"{name} contains no checkpoint", why=str(error), fix=f"name a folder with {CONFIG}") from error
-    if not any(folder.glob("*.safetensors")):
-        others = sorted(path.name for path in folder.iterdir() if path.suffix in (".bin", ".pt", ".pth", ".ckpt", ".h5"))
+    config = _read(folder, name)
+    kind, remote, folding = config.get("model_type"), config.get("auto_map"), config.get("is_folding_model")
+    if not weight_files(folder):
+        others = sorted(path.name for path in folder.iterdir() if path.suffix in PICKLES)
         raise BadInputError(
             f"{name} contains no weights in safetensors" + (f", only {', '.join(others)}" if others else ""),
             why="pickled weights can run code when they are read, and are never loaded" if others else None,
@@ -145,17 +168,19 @@ def check(folder: Path, name: str) -> str:
     return str(kind)
 
 
-def max_residues(config: Any, added: int) -> int | None:
+def max_residues(backbone: Any, added: int) -> int | None:
     """Return the largest number of residues that a backbone's table of positions allows; None if it has none.
 
     Args:
-        config: of the backbone.
+        backbone: the module.
         added: number of further tokens in each sequence.
     """
-    if config.model_type == "esm":
-        if getattr(config, "position_embedding_type", "absolute") == "rotary":
-            return None
-        return int(config.max_position_embeddings) - config.pad_token_id - 1 - added  # positions are counted from there
+    config = backbone.config
+    if config.model_type == "esm" and getattr(config, "position_embedding_type", "absolute") == "rotary":
+        return None
+    for name, table in backbone.named_modules():
+        if name.endswith("position_embeddings") and isinstance(table, torch.nn.Embedding) and table.padding_idx is not None:
+            return table.num_embeddings - table.padding_idx - 1 - added  # ESM, RoBERTa: positions are counted from there
     if config.model_type == "t5" or getattr(config, "rope_parameters", None):
         return None
     positions = getattr(config, "max_position_embeddings", None)
@@ -172,7 +197,7 @@ def _tokens(folder: Path, kind: str, name: str) -> Tokenization:
         _require_sentencepiece(name)
     try:
         with _quiet(transformers):
-            tokenizer = maker.from_pretrained(folder, local_files_only=True)
+            tokenizer = maker.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:
         raise BadInputError(
             f"the tokenizer of {name} cannot be read",

@@ -6,7 +6,6 @@ repository and `source.json`: id, commit, and SHA-256 of each file. A folder of 
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
@@ -15,14 +14,28 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from phylocli.core.errors import BadInputError, UsageError
-from phylocli.formats.streams import file_sha256, write_text
+from phylocli.formats.streams import explain_os_error, file_sha256, write_text
 
 VARIABLE = "PHYLOCLI_MODELS"
 """Environment variable: folders of models, separated as in PATH."""
 
+CONFIG = "config.json"
 SOURCE = "source.json"
+INDEX = "model.safetensors.index.json"
+TOKENIZER_FILES = (
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *("vocab.txt", "spiece.model"),
+)
+FITTED = ("homology.safetensors", "background.safetensors")
+"""Files that phylocli fits to a model and writes beside its own."""
+
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack")
+"""Suffixes of weights whose formats can contain code."""
+
 _PREFIX = "hf:"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,95}/[A-Za-z0-9][A-Za-z0-9_.-]{0,95}")
+# The hub's own rules: no `--` and no `..`, and neither part ends in a dot or a hyphen.
+_PART = r"[A-Za-z0-9](?:(?!--|\.\.)[A-Za-z0-9_.-]){0,94}(?<![.-])"
+_NAME = re.compile(f"{_PART}/{_PART}")
 _REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./-]{0,127}")
 
 
@@ -67,36 +80,30 @@ class Source:
 
 def install_root() -> Path:
     """Return the folder for new models: the first of `$PHYLOCLI_MODELS`, else `models` in the user data folder."""
-    named = _named_roots()
-    if named:
-        return named[0]
-    import platformdirs
-
-    return Path(platformdirs.user_data_dir("phylocli", appauthor=False)) / "models"
+    return roots()[0]
 
 
 def roots() -> list[Path]:
     """Return the folders of models that the user has: those of `$PHYLOCLI_MODELS`, then the user data folder."""
     import platformdirs
 
-    return [*_named_roots(), Path(platformdirs.user_data_dir("phylocli", appauthor=False)) / "models"]
-
-
-def _named_roots() -> list[Path]:
-    return [Path(part).expanduser() for part in os.environ.get(VARIABLE, "").split(os.pathsep) if part]
+    named = [Path(part).expanduser() for part in os.environ.get(VARIABLE, "").split(os.pathsep) if part]
+    return [*named, Path(platformdirs.user_data_dir("phylocli", appauthor=False)) / "models"]
 
 
 def parse_id(text: str, revision: str = "") -> HubId | None:
     """Return a hub id written as `hf:ORG/NAME[@REVISION]` or `ORG/NAME[@REVISION]`; None if it is written as a path.
 
-    Text that could be a path, because its first folder exists, is an id only with `hf:`.
+    Text that could be a path, because its first folder exists, is an id only with `hf:`. The revision `main` is the default
+    branch, and not kept.
 
     Raises:
         UsageError: text with `hf:` that is not an id.
     """
     explicit = text.startswith(_PREFIX)
     name, _, named = text.removeprefix(_PREFIX).partition("@")
-    found = HubId(name, named or ("" if revision == "main" else revision))
+    chosen = named or revision
+    found = HubId(name, "" if chosen == "main" else chosen)
     if _NAME.fullmatch(name) and ".." not in text and (not found.revision or _REVISION.fullmatch(found.revision)):
         return found if explicit or not Path(name.split("/", 1)[0]).exists() else None
     if explicit:
@@ -130,9 +137,17 @@ def verify(folder: Path) -> Source | None:
     """Compare the files of a checkpoint with their recorded checksums; return their source.
 
     Raises:
-        BadInputError: a file is missing or has changed.
+        BadInputError: a file is missing or has changed, or one was added that transformers would read.
     """
     source = source_of(folder)
+    if source is not None:
+        read = {*(path.name for path in weight_files(folder)), INDEX, *TOKENIZER_FILES, "adapter_config.json"}
+        for name in sorted(read - source.files.keys()):
+            if (folder / name).exists():
+                raise BadInputError(
+                    f"{folder / name} is not one of the files that were downloaded from {source}",
+                    fix="remove it, or copy the model to a folder of your own, without source.json, and name that",
+                )
     for name, digest in source.files.items() if source else ():
         path = folder / name
         if not path.is_file() or file_sha256(path) != digest:
@@ -142,6 +157,11 @@ def verify(folder: Path) -> Source | None:
                 fix=f"phylocli models rm {source.id if source else ''}, then use it again with a network",
             )
     return source
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Return the files of weights of a checkpoint, without those that were fitted to it."""
+    return [path for path in sorted(folder.glob("*.safetensors")) if path.name not in FITTED]
 
 
 def locate(identity: HubId) -> Path | None:
@@ -161,23 +181,21 @@ def locate(identity: HubId) -> Path | None:
     return None
 
 
-def remove(name: str) -> Path:
-    """Delete a model's folder, by the name in listings; return it.
+def part_of(folder: Path) -> Path:
+    """Return the place of an unfinished download, beside the folder that it will become."""
+    return folder.with_name(f".{folder.name}.part")
+
+
+def discard(folder: Path) -> None:
+    """Delete a folder, or a symbolic link to one; what it points to stays.
 
     Raises:
-        UsageError: there is no such model in the folders of the user.
+        PhylocliError: it cannot be deleted.
     """
-    identity = parse_id(f"{_PREFIX}{name.removeprefix(_PREFIX)}") if "/" in name else None
-    wanted = identity.folder_name if identity else name
-    for root in roots():
-        folder = root / wanted
-        if wanted and Path(wanted).name == wanted and (folder / "config.json").is_file():
+    try:
+        if folder.is_symlink():
+            folder.unlink()
+        elif folder.is_dir():
             shutil.rmtree(folder)
-            with contextlib.suppress(OSError):
-                shutil.rmtree(folder.with_name(f".{folder.name}.part"))
-            return folder
-    raise UsageError(
-        f"there is no model {name!r} to remove",
-        why=f"models of the user are in {', '.join(map(str, roots()))}",
-        fix="'phylocli models' lists the models",
-    )
+    except OSError as error:
+        raise explain_os_error(error, folder) from error

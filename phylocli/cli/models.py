@@ -16,7 +16,7 @@ EXAMPLES = [
     "phylocli models show default",
     "phylocli models show run/model",
     "phylocli models add facebook/esm2_t12_35M_UR50D",
-    "phylocli models add hf:facebook/esm2_t6_8M_UR50D@main",
+    "phylocli models add hf:facebook/esm2_t6_8M_UR50D",
     "phylocli models rm facebook/esm2_t12_35M_UR50D",
 ]
 

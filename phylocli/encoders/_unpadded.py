@@ -58,10 +58,11 @@ def attention(
             out = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, scale=scale)
         else:
             # Row i of the bias is a slice of the distances that moves back by one with i: with the queries in reverse order
-            # the whole is a view. No (heads, L, L) array is allocated.
+            # the whole is a view. No (heads, L, L) array is allocated, because torch's fused kernel reads it as it is; with
+            # a mask of three dimensions torch would take another kernel, which allocates one.
             width = (distances.shape[1] + 1) // 2
             bias = distances[:, width - length : width + length - 1].unfold(1, length, 1)
-            flipped = F.scaled_dot_product_attention(q.flip(2), k, v, attn_mask=bias, dropout_p=dropout, scale=scale)
+            flipped = F.scaled_dot_product_attention(q.flip(2), k, v, attn_mask=bias[None], dropout_p=dropout, scale=scale)
             out = flipped.flip(2)
         found.append(out.transpose(1, 2).reshape(count * length, -1))
     return torch.cat(found)

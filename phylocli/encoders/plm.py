@@ -120,6 +120,7 @@ class Encoder(nn.Module):
             folder = finding.find(checkpoint, revision)
             source = store.verify(folder)
             self.backbone, reading = loading.load(folder, checkpoint)
+            backbone = loading.describe(folder)
             revision = source.commit if source else revision
         else:
             self.backbone = loading.build(backbone)
@@ -134,14 +135,14 @@ class Encoder(nn.Module):
             "alpha": alpha,
             "project": project,
             "revision": revision,
-            "backbone": loading.describe(config),
+            "backbone": backbone,
             **({"vocabulary": vocabulary} if vocabulary else {"tokens": reading.to_json()}),
         }
         self.mode = mode
         self._activation_checkpointing = False
         self.depth = int(config.num_hidden_layers)
         self.dimension = project or int(config.hidden_size)
-        self.max_length = loading.max_residues(config, reading.added)
+        self.max_length = loading.max_residues(self.backbone, reading.added)
         self.reads_rare_residues = vocabulary is None
         self.reading = reading
         self.letters: Tensor

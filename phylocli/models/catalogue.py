@@ -59,8 +59,14 @@ def folders() -> dict[str, Path]:
         if root.is_dir():
             for folder in sorted(root.iterdir()):
                 if (folder / _CONFIG).is_file() and not folder.name.startswith("."):
-                    found.setdefault(folder.name.replace("--", "/"), folder)
+                    found.setdefault(_name(folder), folder)
     return dict(sorted(found.items(), key=lambda item: (item[0] != DEFAULT, item[0])))
+
+
+def _name(folder: Path) -> str:
+    """Return the name of a model: that of its folder, with `/` for `--` if it is a checkpoint of the hub."""
+    name = folder.name
+    return name.replace("--", "/") if "--" in name and is_checkpoint(folder) else name
 
 
 def available() -> list[ModelEntry]:
@@ -108,7 +114,7 @@ def describe(folder: Path) -> ModelEntry:
     """
     from safetensors import SafetensorError
 
-    name = folder.name.replace("--", "/")
+    name = _name(folder)
     try:
         description = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
         if is_checkpoint(folder):
@@ -137,7 +143,7 @@ def _sizes(weights: Path) -> dict[str, int]:
 
 def _describe_checkpoint(name: str, folder: Path, config: Mapping[str, object]) -> ModelEntry:
     """Return the description of a pretrained checkpoint: all its weights count as trained."""
-    files = sorted(folder.glob("*.safetensors"))
+    files = store.weight_files(folder)
     parameters = sum(sum(_sizes(file).values()) for file in files)
     features = config.get("hidden_size", config.get("d_model"))
     source = store.source_of(folder)
@@ -224,7 +230,18 @@ def remove(name: str) -> Path:
     Raises:
         UsageError: there is no such model, or it is the package's own.
     """
-    return store.remove(name)
+    identity = store.parse_id(f"hf:{name.removeprefix('hf:')}") if "/" in name else None
+    roots = store.roots()
+    for known, folder in folders().items():
+        if (known == name or (identity and folder.name == identity.folder_name)) and folder.parent in roots:
+            store.discard(folder)
+            store.discard(store.part_of(folder))
+            return folder
+    raise UsageError(
+        f"there is no model {name!r} to remove",
+        why=f"models of the user are in {', '.join(map(str, roots))}",
+        fix="'phylocli models' lists the models",
+    )
 
 
 def card(model: PathLike | None = None) -> str:

@@ -504,7 +504,7 @@ class Model(nn.Module):
         """Return a model of a pretrained checkpoint as it is."""
         parameters = {"checkpoint": str(folder), "mode": "frozen"}
         model = cls(ModelConfig("plm", parameters))
-        # Its place is no part of what it computes, and thus of its fingerprint.
+        # Where it is does not change what it computes, so it is not in the fingerprint.
         model.config = replace(model.config, parameters={**model.config.parameters, "checkpoint": "", "revision": ""})
         source = checkpoints.source_of(folder)
         model.folder, model.source = folder, str(source) if source else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -16,10 +17,33 @@ from hub import Hub, Repository
 from phylocli import models
 from phylocli.checkpoints import store
 from phylocli.core.errors import BadInputError, ServiceError, UsageError
-from phylocli.formats.streams import file_sha256
+from phylocli.formats.streams import OutputError, file_sha256
 
 Run = Callable[..., Any]
 ESM = "facebook/esm2_t6_8M_UR50D"
+FOLDER = "facebook--esm2_t6_8M_UR50D"
+
+
+def sharded(checkpoint: Path, folder: Path) -> Path:
+    """Copy a checkpoint with its weights in two files and an index."""
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(checkpoint, folder)
+    tensors = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    files = {name: f"model-{1 + i % 2}.safetensors" for i, name in enumerate(sorted(tensors))}
+    for file in set(files.values()):
+        save_file({name: tensors[name] for name in files if files[name] == file}, folder / file, {"format": "pt"})
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": files}))
+    return folder
+
+
+def cache(hub: Hub, folder: Path, names: tuple[str, ...]) -> None:
+    """Put files of the model into the cache of huggingface_hub."""
+    import huggingface_hub
+
+    for name in names:
+        huggingface_hub.hf_hub_download(ESM, name, endpoint=hub.address, cache_dir=folder / "cache")
 
 
 @pytest.fixture
@@ -92,12 +116,116 @@ def test_models_are_added_listed_shown_updated_and_removed(
 def test_a_copy_in_the_cache_of_huggingface_hub_is_used_offline(
     hub: Hub, tmp_path: Path, offline: Callable[[], None]
 ) -> None:
-    import huggingface_hub
-
-    for name in ("config.json", "model.safetensors", "vocab.txt"):
-        huggingface_hub.hf_hub_download(ESM, name, endpoint=hub.address, cache_dir=tmp_path / "cache")
+    cache(hub, tmp_path, ("config.json", "model.safetensors", "vocab.txt"))
     offline()
     assert models.load(ESM).source == f"hf:{ESM}@{hub.models[ESM].revisions['main']}"
+
+
+@pytest.mark.parametrize("names", [("config.json",), ("config.json", "model.safetensors.index.json", "model-1.safetensors")])
+def test_an_incomplete_copy_in_the_cache_is_not_used(
+    names: tuple[str, ...], hub: Hub, pretrained: Callable[[str], Path], tmp_path: Path, offline: Callable[[], None]
+) -> None:
+    whole = sharded(pretrained("esm2"), tmp_path / "sharded")
+    hub.models[ESM].commit(whole)
+    cache(hub, tmp_path, names)
+    offline()
+    with pytest.raises(ServiceError, match="could not be downloaded") as refused:
+        models.find(ESM)
+    assert "incomplete" in str(refused.value.why) and not (tmp_path / "models" / FOLDER).exists()
+    cache(hub, tmp_path, tuple(path.name for path in whole.iterdir()))
+    assert models.load(ESM).source == f"hf:{ESM}@{hub.models[ESM].revisions['main']}"
+
+
+def test_a_repository_that_lacks_a_shard_of_its_index_is_refused(
+    hub: Hub, pretrained: Callable[[str], Path], tmp_path: Path
+) -> None:
+    whole = sharded(pretrained("esm2"), tmp_path / "sharded")
+    (whole / "model-2.safetensors").unlink()
+    hub.models[ESM].commit(whole)
+    with pytest.raises(ServiceError, match=r"lacks model-2\.safetensors"):
+        models.find(ESM)
+
+
+def test_without_network_add_keeps_the_installed_commit(
+    cli: Run, hub: Hub, pretrained: Callable[[str], Path], tmp_path: Path, offline: Callable[[], None]
+) -> None:
+    cache(hub, tmp_path, ("config.json", "model.safetensors", "vocab.txt"))
+    new = hub.models[ESM].commit(pretrained("esm2"), README__md=b"# newer\n")
+    assert cli("models", "add", ESM).exit_code == 0
+    offline()
+    again = cli("models", "add", ESM)
+    assert again.exit_code == 0 and "no connection" in again.stderr
+    assert models.load(ESM).source == f"hf:{ESM}@{new}"
+
+
+def test_add_replaces_no_folder_of_the_user_and_keeps_what_was_fitted_to_the_same_weights(
+    cli: Run, hub: Hub, pretrained: Callable[[str], Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "models" / FOLDER
+    shutil.copytree(pretrained("esm2"), folder)
+    assert cli("models", "add", ESM).exit_code == 2 and (folder / "model.safetensors").is_file()
+    shutil.rmtree(folder)
+    models.add(ESM)
+    (folder / "homology.safetensors").write_bytes(b"fitted")
+    hub.models[ESM].commit(pretrained("esm2"), README__md=b"# Same weights\n")
+    assert "Same weights" in (models.add(ESM) / "README.md").read_text()
+    assert (folder / "homology.safetensors").read_bytes() == b"fitted"
+    models.load(ESM)
+    hub.models[ESM].commit(sharded(pretrained("esm2"), tmp_path / "sharded"))
+    assert not (models.add(ESM) / "homology.safetensors").exists()
+    assert sorted(path.name for path in folder.parent.iterdir() if path.suffix != ".lock") == [FOLDER]
+
+
+def test_files_that_were_not_downloaded_from_the_commit_are_refused_or_removed(hub: Hub, tmp_path: Path) -> None:
+    part = tmp_path / "models" / f".{FOLDER}.part"
+    part.mkdir(parents=True)
+    for name in ("tokenizer.json", "model-1.safetensors"):
+        (part / name).write_bytes(b"of another commit")
+    folder = models.find(ESM)
+    assert not (folder / "tokenizer.json").exists() and not (folder / "model-1.safetensors").exists()
+    for name in ("tokenizer.json", "other.safetensors", "adapter_config.json"):
+        (folder / name).write_text("{}")
+        with pytest.raises(BadInputError, match="not one of the files that were downloaded"):
+            models.load(ESM)
+        (folder / name).unlink()
+
+
+def test_a_mirror_without_checksums_is_refused(hub: Hub) -> None:
+    hub.publishes_checksums = False
+    with pytest.raises(ServiceError, match="publishes no checksum"):
+        models.find(ESM)
+
+
+def test_a_full_disk_is_not_reported_as_a_lack_of_network(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", full)
+    with pytest.raises(OutputError, match="full"):
+        models.find(ESM)
+
+
+@pytest.mark.parametrize("name", ["..", ".", "../models", "models", ""])
+def test_only_names_of_models_can_be_removed(name: str, cli: Run, hub: Hub, tmp_path: Path) -> None:
+    folder = models.find(ESM)
+    shutil.copy(folder / "config.json", tmp_path)
+    shutil.copy(folder / "config.json", tmp_path / "models")
+    assert cli("models", "rm", name).exit_code == 2
+    assert (folder / "model.safetensors").is_file()
+
+
+def test_of_a_linked_model_only_the_link_is_removed(cli: Run, hub: Hub, tmp_path: Path) -> None:
+    kept = shutil.move(models.find(ESM), tmp_path / "kept")
+    link = tmp_path / "models" / "mine"
+    link.symlink_to(kept)
+    assert cli("models", "rm", "mine").exit_code == 0
+    assert not link.is_symlink() and (kept / "model.safetensors").is_file()
+
+
+def test_the_branch_main_is_the_model_without_a_revision(hub: Hub) -> None:
+    assert models.find(f"{ESM}@main") == models.find(ESM)
+    assert store.parse_id("runs/my--model") is None and store.parse_id("runs/model.") is None
+    assert store.parse_id("a/b.c-d_e") == store.HubId("a/b.c-d_e")
 
 
 def test_without_network_the_message_says_what_to_download_and_where_to_put_it(

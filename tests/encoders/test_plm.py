@@ -22,7 +22,7 @@ from phylocli.core.alphabet import MASK, UNKNOWN, encode_tokens
 from phylocli.core.errors import BadInputError, MissingDependencyError, PhylocliError, ServiceError, UsageError
 from phylocli.embed import Embedder, embed_sequences
 from phylocli.embed.embedder import untrained
-from phylocli.encoders import pad_batch
+from phylocli.encoders import _unpadded, pad_batch
 from phylocli.formats import read_families, write_families
 from phylocli.models.model import Model
 from phylocli.train import train_model
@@ -353,3 +353,66 @@ def test_invalid_parameters_are_usage_errors(parameters: dict[str, Any], checkpo
 def test_proteins_only(checkpoint: Path) -> None:
     with pytest.raises(PhylocliError, match="dna"):
         Model.create("plm", parameters={"checkpoint": str(checkpoint)}, alphabet="dna")
+
+
+def test_the_configuration_of_a_checkpoint_chooses_neither_kernels_nor_quantisation(
+    pretrained: Callable[[str], Path], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(pretrained("esmc"), tmp_path / "checkpoint")
+    plain = Model.load(folder)
+    change(
+        folder,
+        attn_implementation="kernels-community/flash-attn2",
+        _attn_implementation="flash_attention_2",
+        quantization_config={"quant_method": "bitsandbytes", "load_in_8bit": True},
+    )
+    model = Model.load(folder)
+    assert model.encoder.backbone.config._attn_implementation in ("sdpa", "eager")
+    assert model.fingerprint == plain.fingerprint
+    assert Model.load(model.save(tmp_path / "model")).fingerprint == model.fingerprint
+
+
+@pytest.mark.parametrize("kind", ["bert", "bloom"])
+def test_code_of_a_tokenizer_is_neither_run_nor_asked_for(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "checkpoint"
+    shape = {"vocab_size": 40, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "pad_token_id": 1}
+    config = transformers.CONFIG_MAPPING[kind](**shape)
+    transformers.AutoModel.from_config(config).save_pretrained(folder)
+    code = "open({!r}, 'w')\nfrom transformers import PreTrainedTokenizer\nclass Tok(PreTrainedTokenizer): pass\n"
+    (folder / "tokenization_own.py").write_text(code.format(str(tmp_path / "ran")))
+    named = {"tokenizer_class": "Tok", "auto_map": {"AutoTokenizer": ["tokenization_own.Tok", None]}}
+    (folder / "tokenizer_config.json").write_text(json.dumps(named))
+    asked: list[object] = []
+    monkeypatch.setattr("builtins.input", lambda *question: asked.append(question) or "y")
+    with pytest.raises(BadInputError, match="tokenizer"):
+        Model.load(folder)
+    assert not asked and not (tmp_path / "ran").exists()
+
+
+def test_positions_of_roberta_start_behind_its_padding(tmp_path: Path) -> None:
+    shape = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32, "vocab_size": 33}
+    config = transformers.RobertaConfig(**shape, max_position_embeddings=34, pad_token_id=1, bos_token_id=0, eos_token_id=2)
+    transformers.RobertaModel(config).save_pretrained(tmp_path)
+    checkpoints._esm_tokens(tmp_path)
+    model = Model.load(tmp_path)
+    assert model.max_length == 34 - 2 - 2  # positions 2 … 33, of which start and end take two
+    batch = pad_batch([model.encode("A" * 30)])
+    assert model(*batch).isfinite().all()
+
+
+def test_attention_with_relative_positions_takes_memory_linear_in_the_length() -> None:
+    length, heads = 1024, 8
+    query, key, value = torch.randn(3, length, heads, 16, generator=torch.Generator().manual_seed(0))
+    distances = torch.randn(heads, 2 * length - 1)
+    rows = _unpadded.Rows(torch.ones(1, length, dtype=torch.bool))
+    with torch.profiler.profile(profile_memory=True) as profile, torch.inference_mode():
+        found = _unpadded.attention(query, key, value, rows, 1.0, 0.0, distances)
+    table = heads * length * length * 4
+    assert max(event.cpu_memory_usage for event in profile.key_averages()) < table / 4
+    place = torch.arange(length)
+    bias = distances[:, place[None, :] - place[:, None] + length - 1]
+    scores = torch.einsum("ihd,jhd->hij", query, key) + bias
+    expected = torch.einsum("hij,jhd->ihd", scores.softmax(-1), value).reshape(length, -1)
+    assert close(found, expected)

@@ -43,6 +43,7 @@ class Hub:
     def __init__(self) -> None:
         self.models: dict[str, Repository] = {}
         self.requests: list[str] = []
+        self.publishes_checksums = True
         self.damaged: set[str] = set()  # files that are sent with one byte changed
 
     def __enter__(self) -> Hub:
@@ -94,8 +95,10 @@ class Hub:
             return
         siblings = []
         for file, content in model.commits[commit].items():
-            entry: dict[str, Any] = {"rfilename": file, "size": len(content), "blobId": _blob(content)}
-            if file.endswith(LARGE):
+            entry: dict[str, Any] = {"rfilename": file, "size": len(content)}
+            if self.publishes_checksums:
+                entry["blobId"] = _blob(content)
+            if file.endswith(LARGE) and self.publishes_checksums:
                 entry["lfs"] = {"sha256": _sha256(content), "size": len(content), "pointerSize": 134}
             siblings.append(entry)
         body = {"_id": "0", "id": name, "modelId": name, "sha": commit, "private": False, "siblings": siblings}
