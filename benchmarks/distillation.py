@@ -5,15 +5,18 @@
 DATA is the folder of the evaluation sets. Every variant trains the same small student on the same pairs, of `--members`
 members of each family of `families/train.sto.gz`, with other losses beside the contrast. Then all students, the teacher and
 an untrained student are measured on the domains of the hidden SCOPe folds and on the dev families, with 95 % intervals. What
-is done is read: the same command continues, and more `--steps` are new runs beside the others. A teacher may be a model or a
+is done is read: the same command continues, and other options or another teacher make new runs and tables beside the others.
+CPU seconds include those of attempts that were interrupted, but not of those that were killed. A teacher may be a model or a
 table of embeddings, such as that of `unirep.py` for the sequences that `--write-sequences` writes; a table is not measured.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +31,8 @@ from phylocli.config.assignments import nested
 from phylocli.config.train import TrainConfig
 from phylocli.core import console
 from phylocli.core.threads import limit_threads
+from phylocli.formats.streams import file_sha256
+from phylocli.models import load as load_model
 from phylocli.probe import NamedSource
 from phylocli.train.data.loading import load_corpus
 
@@ -69,38 +74,61 @@ def training_families(data: Path, folder: Path, members: int) -> Path:
     return path
 
 
-def train(variant: str, families: Path, folder: Path, options: argparse.Namespace) -> Path:
-    """Train a student, or continue; return the model folder."""
-    run = folder / f"{variant}-{options.steps}-seed{options.seed}"
-    model = run / "model"
-    if not (model / "config.json").is_file():
-        losses = VARIANTS[variant]
-        settings = {**STUDENT, "batch.pairs": options.pairs, "validation.every": options.steps, **losses}
-        weights = {"distillation.weights.crd": 0.0, "distillation.weights.similarity-distillation": 0.0}  # of the recipe
-        teachers = (options.teacher,) if losses else ()
-        started = time.process_time()
-        phylocli.train_model(
+def key_of(*facts: object) -> str:
+    """Return a short name for some facts."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:12]
+
+
+def fingerprint_of(source: Path | str) -> str:
+    """Return the digest of a model, or of a table of embeddings."""
+    return file_sha256(Path(source)) if Path(source).is_file() else load_model(source).fingerprint
+
+
+def timed(path: Path, work: Callable[[], object]) -> float:
+    """Do some work unless it is complete, and return its CPU seconds, those of interrupted attempts too."""
+    before = json.loads(path.read_text()) if path.is_file() else {"seconds": 0.0, "complete": False}
+    if before["complete"]:
+        return float(before["seconds"])
+    started, complete = time.process_time(), False
+    try:
+        work()
+        complete = True
+    finally:
+        seconds = before["seconds"] + time.process_time() - started
+        path.write_text(json.dumps({"seconds": seconds, "complete": complete}), encoding="utf-8")
+    return float(seconds)
+
+
+def train(variant: str, families: Path, folder: Path, options: argparse.Namespace) -> tuple[Path, float]:
+    """Train a student, or continue; return the run folder, named by all that the result depends on, and the CPU seconds."""
+    losses = VARIANTS[variant]
+    settings = {**STUDENT, "batch.pairs": options.pairs, "validation.every": options.steps, **losses}
+    weights = {"distillation.weights.crd": 0.0, "distillation.weights.similarity-distillation": 0.0}  # of the recipe
+    settings = {**weights, **settings}
+    teachers = (options.teacher,) if losses else ()
+    key = key_of(settings, [fingerprint_of(teacher) for teacher in teachers], file_sha256(families))
+    run = folder / f"{variant}-{options.steps}-seed{options.seed}-{key}"
+    seconds = timed(
+        run.with_name(f"{run.name}.seconds.json"),
+        lambda: phylocli.train_model(
             [families], run, recipe="distil", steps=options.steps, seed=options.seed, device="cpu", resume=True,
-            cache=folder / "cache", teachers=teachers, settings={**weights, **settings},
-        )  # fmt: skip
-        (run / "cpu_seconds.json").write_text(json.dumps(time.process_time() - started), encoding="utf-8")
-    return model
+            cache=folder / "cache", teachers=teachers, settings=settings,
+        ),
+    )  # fmt: skip
+    return run, seconds
 
 
 def teach(families: Path, folder: Path, options: argparse.Namespace) -> float:
     """Compute the teacher's vectors, unless they are in the cache, and return the CPU seconds that this took."""
-    path = folder / "teacher_seconds.json"
-    if not path.is_file():
-        started = time.process_time()
-        settings = {**STUDENT, "distillation.weights.crd": 1.0}
-        config = TrainConfig.of(None, {"recipe": "distil", "teachers": (options.teacher,), **nested(settings)})
-        load_corpus([families], config, cache=folder / "cache")
-        path.write_text(json.dumps(time.process_time() - started), encoding="utf-8")
-    return float(json.loads(path.read_text()))
+    settings = {**STUDENT, "distillation.weights.crd": 1.0}
+    config = TrainConfig.of(None, {"recipe": "distil", "teachers": (options.teacher,), **nested(settings)})
+    key = key_of(settings, fingerprint_of(options.teacher), file_sha256(families))
+    return timed(folder / f"teacher-{key}.seconds.json", lambda: load_corpus([families], config, cache=folder / "cache"))
 
 
-def evaluate(models: list[NamedSource], data: Path, folder: Path, name: str) -> pl.DataFrame:
-    """Measure the models on the hidden folds and the dev families."""
+def evaluate(models: list[NamedSource], data: Path, folder: Path) -> pl.DataFrame:
+    """Measure the models on the hidden folds and the dev families, unless these very models have been."""
+    name = key_of([(model.name, fingerprint_of(model.source)) for model in models], str(data.resolve()), MEMBERS)
     common = {"models": models, "projection": "none", "tasks": ["retrieval"], "baselines": ["untrained"]}
     target = folder / f"scope-{name}"
     if not (target / "metrics.parquet").is_file():
@@ -142,12 +170,13 @@ def main() -> None:
         return
     names = options.only or list(VARIANTS)
     seconds = {"teacher": teach(families, folder, options)}
-    models = [NamedSource(name, train(name, families, folder, options)) for name in names]
-    seconds |= {name: json.loads((model.parent / "cpu_seconds.json").read_text()) for name, model in models}
+    runs = {name: train(name, families, folder, options) for name in names}
+    seconds |= {name: spent for name, (_, spent) in runs.items()}
+    models = [NamedSource(name, run / "model") for name, (run, _) in runs.items()]
     if not Path(options.teacher).is_file():
         models.append(NamedSource("teacher", options.teacher))
     console.show_messages(console.QUIET)
-    found = evaluate(models, options.data, folder, f"{options.steps}-{len(names)}-seed{options.seed}")
+    found = evaluate(models, options.data, folder)
     found = found.filter(pl.col("metric").is_in(SEEN))
     levels = list(dict.fromkeys(found["level"]))
     lines = [f"| | CPU s | crd bound, nats | {' | '.join(levels)} |", f"|---|---|---|{'---|' * len(levels)}"]
@@ -155,9 +184,10 @@ def main() -> None:
         rows = {row["level"]: row for row in found.filter(pl.col("embedding") == name).iter_rows(named=True)}
         cells = [cell(rows.get(level)) for level in levels]
         cpu = f"{seconds[name]:.0f}" if name in seconds else "–"
-        lines.append(f"| {name} | {cpu} | {bound_of(folder, name, options)} | {' | '.join(cells)} |")
+        lines.append(f"| {name} | {cpu} | {bound_of(runs[name][0]) if name in runs else '–'} | {' | '.join(cells)} |")
     text = "\n".join(lines) + "\n"
-    (folder / f"table-{options.steps}.md").write_text(text, encoding="utf-8")
+    key = key_of([run.name for run, _ in runs.values()], fingerprint_of(options.teacher))
+    (folder / f"table-{options.steps}-{key}.md").write_text(text, encoding="utf-8")
     print(text)
 
 
@@ -169,12 +199,9 @@ def cell(row: dict[str, Any] | None) -> str:
     return f"{row['value']:.3f}{interval}"
 
 
-def bound_of(folder: Path, name: str, options: argparse.Namespace) -> str:
+def bound_of(run: Path) -> str:
     """Return the bound of CRD on held-out members after the last step."""
-    path = folder / f"{name}-{options.steps}-seed{options.seed}" / "metrics.parquet"
-    if not path.is_file():
-        return "–"
-    frame = pl.read_parquet(path)
+    frame = pl.read_parquet(run / "metrics.parquet")
     if "val_crd_bound" not in frame.columns:
         return "–"
     last = frame.row(-1, named=True)

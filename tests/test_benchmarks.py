@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import json
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -130,3 +131,27 @@ def test_intervals_over_chains_hold_the_ratio_of_sums() -> None:
     found = second.with_intervals(sums, 0)
     assert found["loss"] == pytest.approx(410 / 310) and found["accuracy"] == pytest.approx(159 / 310)
     assert found["loss_low"] == pytest.approx(1.0) and found["loss_high"] == pytest.approx(1.5)  # one chain alone
+
+
+def test_seconds_of_interrupted_attempts_are_added_and_complete_work_is_not_repeated(tmp_path: Path) -> None:
+    timed, path, calls = script("distillation").timed, tmp_path / "seconds.json", []
+
+    def work() -> None:
+        calls.append(sum(range(1_000_000)))
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        timed(path, work)
+    first = json.loads(path.read_text())["seconds"]
+    total = timed(path, work)
+    assert 0 < first < total
+    assert timed(path, work) == total and len(calls) == 2
+
+
+def test_tables_of_a_benchmark_have_other_names_for_other_models_and_options() -> None:
+    key_of = script("distillation").key_of
+    facts = ({"batch.pairs": 64}, ["teacher"], "families")
+    others = [({"batch.pairs": 32}, *facts[1:]), (facts[0], ["other"], facts[2]), (*facts[:2], "others")]
+    assert len({key_of(*facts), *(key_of(*other) for other in others)}) == 4
+    assert key_of({"a": 1, "b": 2}) == key_of({"b": 2, "a": 1})
