@@ -20,11 +20,11 @@ class GenerateConfig(DecodingConfig):
     number: Annotated[Count, Cli("-n", "--number", metavar="N")] = 100
     """Number of sequences."""
     family: Annotated[str | None, Cli(metavar="ACC")] = None
-    """Generate members of this family, one of those that the latent diffusion was trained on."""
+    """Generate members of this family, one of those that the latent diffusion model was trained on."""
     clan: Annotated[str | None, Cli(metavar="CL")] = None
     """Generate members of this clan."""
     steps: Annotated[int, Field(ge=1), Cli(metavar="N")] = 50
-    """Steps of the diffusion sampler, 10 to 1,000."""
+    """Steps of the diffusion sampler, at most the times of its schedule (1,000 unless trained with others); 50 is usual."""
     eta: Annotated[float, Field(ge=0, le=1), Cli(metavar="E")] = 0.0
     """Noise added in each step: 0 is deterministic (DDIM), 1 is DDPM."""
     guidance: Annotated[float, Field(ge=0, lt=math.inf), Cli(metavar="G")] = 1.0

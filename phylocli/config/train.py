@@ -179,7 +179,7 @@ class BatchConfig(Config):
     accumulate: Count = 1
     """Number of batches whose gradients make one step; negatives come from the pair's own batch."""
     max_tokens: Annotated[int, Field(ge=1), Cli(formerly=("tokens",))] = 16384
-    """Residues that go through the encoder at once, padding included."""
+    """Residues that go through the encoder, or the decoder, at once, padding included."""
     grad_cache: Annotated[bool, Cli(formerly=("cache",))] = False
     """Gradient caching: keep the activations of that many residues only, and encode twice; exact."""
     activation_checkpointing: Annotated[bool, Cli(formerly=("recompute",))] = False

@@ -78,7 +78,7 @@ def joined(errors: Sequence[PhylocliError]) -> PhylocliError:
     return type(first)("\n".join(error.what for error in errors), first.why, first.fix)
 
 
-def unknown_name(what: str, name: str, known: Iterable[str], *, more: str = "") -> UsageError:
+def unknown_name(what: str, name: str, known: Iterable[str], *, more: str = "", most: int = 1000) -> UsageError:
     """Return the error for a name that does not exist, with the nearest spelling and those that do.
 
     Args:
@@ -86,12 +86,14 @@ def unknown_name(what: str, name: str, known: Iterable[str], *, more: str = "") 
         name: as the user wrote it.
         known: the existing names.
         more: other possibilities: `, or a file`.
+        most: number of existing names that are listed.
     """
     import difflib
 
     known = [*known]
     near = difflib.get_close_matches(name, known, n=1)
+    shown = known if len(known) <= most else [*known[:most], "…"]
     return UsageError(
         f"{what} {name!r}",
-        fix=(f"did you mean {near[0]!r}? " if near else "") + f"known: {', '.join(known) or 'none'}{more}",
+        fix=(f"did you mean {near[0]!r}? " if near else "") + f"known: {', '.join(shown) or 'none'}{more}",
     )

@@ -1,4 +1,4 @@
-"""The network that predicts the noise in a latent vector: a residual perceptron that knows time and condition."""
+"""The network of the diffusion model, which predicts v or the noise: a residual perceptron, given time and condition."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ class Block(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
         self.modulate = nn.Linear(width, 2 * width)
-        self.look = nn.Linear(width, width)
-        self.back = nn.Linear(width, width)
-        for layer in (self.modulate, self.back):  # the block starts as the identity
+        self.expand = nn.Linear(width, width)
+        self.contract = nn.Linear(width, width)
+        for layer in (self.modulate, self.contract):  # the block starts as the identity
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 
     def forward(self, x: Tensor, known: Tensor) -> Tensor:
         """Return (N, width) from x (N, width) and the embedding of time and condition (N, width)."""
         scale, shift = self.modulate(F.silu(known)).chunk(2, dim=1)
-        return x + self.back(F.silu(self.look(self.norm(x) * (1 + scale) + shift)))
+        return x + self.contract(F.silu(self.expand(self.norm(x) * (1 + scale) + shift)))
 
 
 class Denoiser(nn.Module):
@@ -48,15 +48,15 @@ class Denoiser(nn.Module):
         if min(features, width, depth) < 1 or conditions < 0 or width % 2:
             raise UsageError("features and depth must be at least 1, and the width even and at least 2")
         self.width = width
-        self.enter = nn.Linear(features, width)
+        self.input = nn.Linear(features, width)
         self.time = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
         self.condition = nn.Embedding(conditions + 1, width)
         self.blocks = nn.ModuleList(Block(width) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
-        self.leave = nn.Linear(width, features)
+        self.output = nn.Linear(width, features)
         nn.init.normal_(self.condition.weight, std=0.5)
-        nn.init.zeros_(self.leave.weight)
-        nn.init.zeros_(self.leave.bias)
+        nn.init.zeros_(self.output.weight)
+        nn.init.zeros_(self.output.bias)
 
     def forward(self, x: Tensor, times: Tensor, conditions: Tensor) -> Tensor:
         """Return the prediction."""
@@ -65,8 +65,8 @@ class Denoiser(nn.Module):
         rate = torch.exp(torch.arange(half, device=x.device, dtype=x.dtype) * (-math.log(10000) / half))
         angle = times[:, None].to(x.dtype) * rate
         known = self.time(torch.cat([angle.sin(), angle.cos()], dim=1)) + self.condition(conditions)
-        x = self.enter(x)
+        x = self.input(x)
         for block in self.blocks:
             x = block(x, known)
-        predicted: Tensor = self.leave(self.norm(x))
+        predicted: Tensor = self.output(self.norm(x))
         return predicted

@@ -9,7 +9,7 @@ from typing import IO
 import torch
 from torch import Tensor
 
-from phylocli.core.alphabet import decode_tokens, encode_tokens
+from phylocli.core.alphabet import decode_tokens
 from phylocli.core.errors import BadInputError
 from phylocli.decoders import uniform_numbers
 from phylocli.formats import Sequence
@@ -17,7 +17,7 @@ from phylocli.formats.sequences import fasta
 from phylocli.models.latent_vectors import Tokens
 from phylocli.models.model import Model
 
-AT_ONCE = 256
+AT_ONCE = 64
 """Sequences that are sampled and decoded together."""
 
 
@@ -35,7 +35,7 @@ def tokens_of(sequence: Sequence, model: Model) -> Tokens:
             f"{longest:,}",
             fix="leave it out or shorten it, or train a model with a larger decoder.max_length",
         )
-    return encode_tokens(sequence.residues, model.alphabet)
+    return model.encode(sequence.residues)
 
 
 def decoded(model: Model, latents: Tensor, *, temperature: float, seed: int, first: int = 0) -> list[str]:

@@ -166,8 +166,7 @@ def _ends(a: str, b: str, sequences: PathLike | None, alphabet: str) -> tuple[Se
     known = {sequence.id: sequence for sequence in read_sequences(sequences, letters=alphabet)}
     for name in (a, b):
         if name not in known:
-            some = [*known][:1000]
-            raise unknown_name(f"{sequences} has no sequence", name, some if len(some) <= 8 else [*some[:8], "…"])
+            raise unknown_name(f"{sequences} has no sequence", name, known, most=8)
     return known[a], known[b]
 
 

@@ -57,8 +57,8 @@ def _generated(
     model: Model, diffusion: LatentDiffusion, config: GenerateConfig, code: int, about: str
 ) -> Iterator[Sequence]:
     for first in range(0, config.number, AT_ONCE):
-        n = min(AT_ONCE, config.number - first)
-        conditions = torch.full((n,), code, device=model.device)
+        # Full batches, whatever the number: sums over smaller ones may round to other residues.
+        conditions = torch.full((AT_ONCE,), code, device=model.device)
         latents = diffusion.sample(
             conditions,
             seed=config.seed,
@@ -68,7 +68,7 @@ def _generated(
             guidance=config.guidance,
         )
         texts = decoded(model, latents, temperature=config.temperature, seed=config.seed, first=first)
-        for i, text in enumerate(texts, start=first + 1):
+        for i, text in enumerate(texts[: config.number - first], start=first + 1):
             yield Sequence(f"{config.prefix}{i}", text, about)
 
 

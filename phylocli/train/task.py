@@ -22,6 +22,7 @@ from phylocli.core.plugins import DECODERS
 from phylocli.critics import build_critic
 from phylocli.decoders import LETTERS
 from phylocli.encoders import pad_batch
+from phylocli.encoders.base.activation_checkpointing import checkpointed
 from phylocli.models.config import DecoderConfig
 from phylocli.models.heads import find_head
 from phylocli.models.model import Model
@@ -30,7 +31,7 @@ from phylocli.objectives.base.batch import Decoded
 from phylocli.objectives.base.memory_bank import MemoryBank
 from phylocli.train.data.residue_labels import LabelledBatch
 from phylocli.train.data.teachers import Teacher, TeacherBatch, open_teachers
-from phylocli.train.data.types import PairBatch
+from phylocli.train.data.types import PairBatch, chunks_by_length
 from phylocli.train.distillation import Distillation
 from phylocli.train.parallel.execution import Execution
 from phylocli.train.parallel.grad_cache import Encoded, Keep, encode
@@ -250,14 +251,31 @@ class ContrastiveTask(Trainable):
         return projected
 
     def _decode(self, pairs: PairBatch, z: Tensor) -> Decoded:
-        """Return the log likelihood of the first views, or of their partners, given latent vectors (N, Z)."""
-        tokens, mask = pad_batch(pairs.a if self.target == "own" else pairs.b, self.device)
+        """Return the log likelihood of the first views, or of their partners, given latent vectors (N, Z).
+
+        Sequences are decoded in groups of `batch.max_tokens`; with gradient caching, the activations of one group are kept.
+        """
+        sequences = pairs.a if self.target == "own" else pairs.b
         precision = self.execution.precision
+
+        def group(latents: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
+            with torch.autocast(self.device.type, precision, enabled=precision != torch.float32):
+                return self.model.log_likelihood(latents, tokens, mask)
+
         # Every process decodes the whole batch, so all must mask the same inputs.
         with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(stream(self.seed, pairs.first))
-            with torch.autocast(self.device.type, precision, enabled=precision != torch.float32):
-                log_likelihood = self.model.log_likelihood(z, tokens, mask)
+            groups = chunks_by_length([len(s) for s in sequences], self.execution.max_tokens)
+            found = []
+            for at in groups:
+                given = (
+                    z[torch.tensor(at).to(self.device, non_blocking=True)],
+                    *pad_batch([sequences[i] for i in at], self.device),
+                )
+                found.append(checkpointed(group, *given, enabled=self.execution.grad_cache))
+        places = torch.tensor([i for at in groups for i in at]).argsort().to(self.device, non_blocking=True)
+        log_likelihood = torch.cat(found)[places]
+        tokens, mask = pad_batch(sequences, self.device)
         letters = tokens - FIRST_RESIDUE
         unknown = (letters < 0) | (letters >= LETTERS[self.model.alphabet])
         return Decoded(log_likelihood, letters.masked_fill(unknown, -1), mask.sum(1))

@@ -145,14 +145,14 @@ def test_a_sample_is_a_function_of_seed_and_number(trained: LatentDiffusion) -> 
 
 def test_the_average_is_the_weighted_sum_of_all_weights() -> None:
     network = Denoiser(2, width=4, depth=1)
-    average, expected = Average(network, 0.9), network.enter.weight.detach().clone()
+    average, expected = Average(network, 0.9), network.input.weight.detach().clone()
     for n in range(30):
         with torch.no_grad():
-            network.enter.weight.add_(1.0)
+            network.input.weight.add_(1.0)
         average.update(network)
         decay = min(0.9, (1 + n) / (10 + n))
-        expected = decay * expected + (1 - decay) * network.enter.weight.detach()
-    torch.testing.assert_close(average.network.enter.weight, expected)
+        expected = decay * expected + (1 - decay) * network.input.weight.detach()
+    torch.testing.assert_close(average.network.input.weight, expected)
     assert int(average.updates) == 30
 
 

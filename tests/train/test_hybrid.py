@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 import small_run
 import torch
+from torch import Tensor
 
 from phylocli.config.assignments import nested
 from phylocli.config.train import TrainConfig
@@ -97,6 +98,31 @@ def test_what_is_decoded_is_the_view_or_its_partner(families: Path) -> None:
         expected = task.model.log_likelihood(task.embed(pairs.a), tokens, mask)
         torch.testing.assert_close(decoded.log_likelihood, expected, rtol=1e-4, atol=1e-3)
         assert decoded.lengths is not None and torch.equal(decoded.lengths, mask.sum(1))
+
+
+@pytest.mark.parametrize("grad_cache", [False, True])
+def test_sequences_are_decoded_in_groups_of_max_tokens(families: Path, grad_cache: bool) -> None:
+    """The groups, and recomputing them, change neither the likelihoods nor the gradient."""
+    found = []
+    for tokens in (10**6, 200):
+        made = config(families, **{"batch.max_tokens": tokens, "batch.grad_cache": grad_cache, "objective.alpha": 1.0})
+        task = ContrastiveTask(made)
+        decoder = task.model.require_decoder()
+        sizes: list[int] = []
+        plain = decoder.log_likelihood
+
+        def noted(z: Tensor, tokens: Tensor, mask: Tensor, plain: Any = plain, sizes: list[int] = sizes) -> Tensor:
+            sizes.append(mask.numel())
+            return plain(z, tokens, mask)
+
+        decoder.log_likelihood = noted  # type: ignore[method-assign]
+        pairs = load_corpus([families], made).batch(0)
+        decoded = task.forward_views(pairs)[2].decoded
+        assert decoded is not None
+        decoded.log_likelihood.sum().backward()
+        assert max(sizes) <= tokens and (len(sizes) > 1) == (tokens == 200 or grad_cache)
+        found.append((decoded.log_likelihood.detach(), [p.grad for p in decoder.parameters()]))
+    torch.testing.assert_close(found[0], found[1], rtol=1e-3, atol=1e-3)
 
 
 @pytest.fixture(scope="module")
