@@ -7,6 +7,7 @@ sequence.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,6 +19,7 @@ from phylocli.core.errors import BadInputError, UsageError, unknown_name
 from phylocli.core.words import counted
 from phylocli.embed import load_model
 from phylocli.formats import Sequence, read_sequences
+from phylocli.formats.nucleotides import NucleotideCheck
 from phylocli.formats.provenance import write_sidecar
 from phylocli.formats.streams import PathLike, open_output
 from phylocli.generate.decoding import decoded, tokens_of, write_fasta
@@ -163,7 +165,7 @@ def interpolate_file(
 def _ends(a: str, b: str, sequences: PathLike | None, alphabet: str) -> tuple[Sequence, Sequence]:
     if sequences is None:
         return _only(a, alphabet), _only(b, alphabet)
-    known = {sequence.id: sequence for sequence in read_sequences(sequences, letters=alphabet)}
+    known = {sequence.id: sequence for sequence in _read(sequences, alphabet)}
     for name in (a, b):
         if name not in known:
             raise unknown_name(f"{sequences} has no sequence", name, known, most=8)
@@ -171,10 +173,14 @@ def _ends(a: str, b: str, sequences: PathLike | None, alphabet: str) -> tuple[Se
 
 
 def _only(source: str, alphabet: str) -> Sequence:
-    found = list(read_sequences(source, letters=alphabet))
+    found = list(_read(source, alphabet))
     if len(found) != 1:
         raise BadInputError(
             f"{source} has {counted(len(found), 'sequence')}, and one end of an interpolation is one sequence",
             fix=f"name two ids and the file: phylocli interpolate ID ID --sequences {source}",
         )
     return found[0]
+
+
+def _read(source: PathLike, alphabet: str) -> Iterator[Sequence]:
+    return NucleotideCheck(alphabet).sequences(read_sequences(source, letters=alphabet))

@@ -15,6 +15,7 @@ from phylocli.core.words import counted
 from phylocli.embed import load_model
 from phylocli.embed.inputs import Sequences, Sources, as_sequences, expand
 from phylocli.formats import Sequence, read_sequences
+from phylocli.formats.nucleotides import NucleotideCheck
 from phylocli.formats.provenance import write_sidecar
 from phylocli.formats.streams import PathLike, open_output
 from phylocli.generate.decoding import AT_ONCE, decoded, tokens_of, write_fasta
@@ -116,7 +117,8 @@ def reconstruct_file(
     limit_threads(config.threads)
     loaded = load_model(model, config.device).model
     loaded.require_decoder()
-    sequences = read_sequences(expand(sources), on_duplicate=config.on_duplicate, letters=loaded.alphabet)
+    given = read_sequences(expand(sources), on_duplicate=config.on_duplicate, letters=loaded.alphabet)
+    sequences = NucleotideCheck(loaded.alphabet).sequences(given)
     first = next(sequences, None)
     if first is None:
         raise BadInputError("there are no sequences to reconstruct", fix="give at least one sequence")

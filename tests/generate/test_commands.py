@@ -202,3 +202,18 @@ def test_a_model_without_a_latent_diffusion_says_how_to_train_one(call: Call, mo
 def test_reconstructions_keep_the_order_and_ids_of_the_input(model: Model) -> None:
     names = [x.to_sequence().id for x in reconstruct([Sequence("x", A), Sequence("w", "MK"), Sequence("y", B)], model)]
     assert names == ["x", "w", "y"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("reconstruct", "gene.fasta", "-m", "MODEL"),
+        ("interpolate", "gene.fasta", "a.fasta", "-m", "MODEL"),
+        ("interpolate", "gene", "gene", "--sequences", "gene.fasta", "-m", "MODEL"),
+    ],
+)
+def test_nucleotides_that_are_read_as_proteins_are_named(call: Call, words: tuple[str, ...]) -> None:
+    Path("gene.fasta").write_text(">gene\nATGACCGATTCAGGAACCGATTCAGGA\n")
+    done = call(*words)
+    assert done.exit_code == 0, done.stderr
+    assert done.stderr.count("gene.fasta looks like nucleotides but is read as protein") == 1, done.stderr
