@@ -27,7 +27,7 @@ import torch
 
 from phylocli import models
 from phylocli.embed import Embedder
-from phylocli.embed.batching import token_batches
+from phylocli.encoders import token_batches
 from phylocli.encoders.convolutional import PRESETS
 from phylocli.formats import read_sequences
 from phylocli.models.device import choose_device

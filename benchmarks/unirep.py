@@ -22,7 +22,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from phylocli.embed.batching import token_batches, windows
+from phylocli.embed.batching import windows
+from phylocli.encoders import token_batches
 from phylocli.formats import read_sequences
 from phylocli.formats.tables import TableWriter, embeddings_schema
 

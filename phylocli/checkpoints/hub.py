@@ -20,7 +20,7 @@ from typing import Any
 
 from phylocli.checkpoints import store
 from phylocli.checkpoints.loading import INSTALL
-from phylocli.checkpoints.store import CONFIG, FITTED, INDEX, PICKLES, SOURCE, TOKENIZER_FILES, HubId, Source
+from phylocli.checkpoints.store import CONFIG, INDEX, PICKLES, SOURCE, TOKENIZER_FILES, HubId, Source
 from phylocli.core import console
 from phylocli.core.errors import BadInputError, MissingDependencyError, PhylocliError, ServiceError, UsageError
 from phylocli.formats.streams import explain_os_error, file_sha256
@@ -115,7 +115,7 @@ def _install(part: Path, folder: Path, *, keep: bool) -> None:
     """Put a complete download into its place, with the fitted files of the folder there if `keep`."""
     old = folder.with_name(f".{folder.name}.old")
     store.discard(old)
-    fitted = [folder / name for name in FITTED if (folder / name).is_file()]
+    fitted = store.fitted_files(folder)
     if fitted and not keep:
         logger.warning(f"{folder.name} has new weights: {', '.join(path.name for path in fitted)} must be fitted again")
     for path in fitted if keep else ():

@@ -26,8 +26,7 @@ TOKENIZER_FILES = (
     *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
     *("vocab.txt", "spiece.model"),
 )
-FITTED = ("homology.safetensors", "background.safetensors")
-"""Files that phylocli fits to a model and writes beside its own."""
+_FITTED = re.compile(r"(homology|background)(-layer\d+)?\.safetensors")
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack")
 """Suffixes of weights whose formats can contain code."""
@@ -161,7 +160,12 @@ def verify(folder: Path) -> Source | None:
 
 def weight_files(folder: Path) -> list[Path]:
     """Return the files of weights of a checkpoint, without those that were fitted to it."""
-    return [path for path in sorted(folder.glob("*.safetensors")) if path.name not in FITTED]
+    return [path for path in sorted(folder.glob("*.safetensors")) if not _FITTED.fullmatch(path.name)]
+
+
+def fitted_files(folder: Path) -> list[Path]:
+    """Return the files that phylocli has fitted to a model, and written beside its own."""
+    return [path for path in sorted(folder.glob("*.safetensors")) if _FITTED.fullmatch(path.name)]
 
 
 def locate(identity: HubId) -> Path | None:

@@ -9,8 +9,8 @@
 | Ankh3 | `[NLU]MKV` | tokens of their own | arXiv 2505.20052 |
 
 A family is recognised by its tokenizer, not by its name: a prefix is used if it is one token of the vocabulary, and the form
-is the first in which each residue becomes one token. Letters that the vocabulary lacks are read as `X`. What results are
-numbers (`Tokenization`), which a model folder contains, so that it needs no tokenizer.
+is the first in which each residue becomes one token. Letters that the vocabulary lacks are read as `X`. A model folder
+contains the resulting token numbers (`Tokenization`), so that it needs no tokenizer.
 """
 
 from __future__ import annotations

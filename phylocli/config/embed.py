@@ -67,7 +67,7 @@ class EmbedConfig(TranslationConfig):
     max_tokens: Annotated[int, Field(ge=0), Cli(metavar="N", formerly=("batch_tokens",), decisive=False)] = 0
     """Maximum number of residues per batch, padding included (0: to suit the device); does not change the result."""
     precision: Literal["fp32", "bf16"] = "fp32"
-    """Of matrix products: bf16 is faster on recent GPUs and CPUs, with a relative error of about 1 %."""
+    """Of matrix products: bf16 is faster on recent GPUs and CPUs, with 8 significant bits."""
     compile: Annotated[bool, Cli(decisive=False)] = False
     """Compile the encoder with torch.compile: a minute at the start, then faster on GPUs."""
     device: Annotated[str, Cli(metavar="auto|cpu|cuda|mps", also=("auto", "cpu", "cuda", "mps"))] = "auto"

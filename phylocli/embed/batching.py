@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from collections.abc import Sequence as SequenceOf
 from itertools import pairwise
 
 from phylocli.formats import Sequence
@@ -24,22 +23,6 @@ def windows(sequences: Iterable[Sequence], residues: int) -> Iterator[list[Seque
         held += size
     if window:
         yield window
-
-
-def token_batches(lengths: SequenceOf[int], budget: int) -> Iterator[list[int]]:
-    """Yield the indices of `lengths` in batches, shortest first, such that count · longest ≤ `budget` in each.
-
-    An item longer than the budget is in its own batch.
-    """
-    order = sorted(range(len(lengths)), key=lambda i: (lengths[i], i))
-    batch: list[int] = []
-    for index in order:
-        if batch and (len(batch) + 1) * lengths[index] > budget:  # sorted: this one would be the longest
-            yield batch
-            batch = []
-        batch.append(index)
-    if batch:
-        yield batch
 
 
 def spans(length: int, window: int, overlap: int) -> list[tuple[int, int, int, int]]:

@@ -17,9 +17,9 @@ from phylocli import models
 from phylocli.core.alphabet import check_residues
 from phylocli.core.errors import BadInputError, PhylocliError, UsageError
 from phylocli.core.words import counted
-from phylocli.embed.batching import spans, token_batches, windows
+from phylocli.embed.batching import spans, windows
 from phylocli.embed.inputs import Sequences, as_sequences
-from phylocli.encoders import build_pooling, pad_batch
+from phylocli.encoders import build_pooling, pad_batch, token_batches
 from phylocli.formats import Sequence
 from phylocli.formats.embeddings import EmbeddingTable
 from phylocli.formats.nucleotides import OTHER_MODEL, NucleotideCheck
@@ -48,7 +48,7 @@ CACHE_BYTES = 64 << 20
 
 
 def with_pooling(model: Model, pool: str | None) -> Model:
-    """Return the model with another pooling, sharing its encoder; None or its own name returns the model itself.
+    """Return the model with another pooling, sharing its encoder and heads; None or its own name returns the model itself.
 
     Kernel means and whitening were fitted for the model's own pooling, and are dropped.
 
@@ -64,9 +64,11 @@ def with_pooling(model: Model, pool: str | None) -> Model:
             why=f"that pooling is learned, and the model was trained with {model.config.pooling!r}",
             fix="use mean or max, or train a model with it",
         )
-    other = Model(replace(model.config.before_fitting(), pooling=pool, pooling_parameters={}, decoder=None))
-    other.encoder = model.encoder
-    return other.to(model.device).eval()
+    other = model.sharing()
+    other.config = replace(model.config.before_fitting(), pooling=pool, pooling_parameters={}, decoder=None)
+    other.folder = None  # the background and the homology model there are fitted to the model's own pooling
+    other.pooling, other.kernel, other.whitening, other.decoder = pooling.to(model.device), None, None, None
+    return other.eval()
 
 
 def untrained(model: Model, seed: int = 0) -> Model:

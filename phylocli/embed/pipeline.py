@@ -86,6 +86,7 @@ def embed_file(
         loaded = random_weights(loaded, config.untrained)
     loaded = with_pooling(loaded, config.pooling)
     if config.precision == "bf16":
+        loaded = loaded.sharing()  # a `Model` of the caller stays as it is
         loaded.precision = torch.bfloat16
     if config.translate and loaded.alphabet != "protein":
         raise UsageError("--translate gives proteins, and the model is one of nucleotides", fix="leave out --translate")

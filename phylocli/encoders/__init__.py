@@ -5,7 +5,7 @@ The model, an encoder with its pooling, is `phylocli.models.Model`.
 
 from __future__ import annotations
 
-from phylocli.encoders.base.batch import pad_batch
+from phylocli.encoders.base.batch import pad_batch, token_batches
 from phylocli.encoders.poolings import build_pooling
 
-__all__ = ["build_pooling", "pad_batch"]
+__all__ = ["build_pooling", "pad_batch", "token_batches"]

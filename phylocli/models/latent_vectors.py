@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from phylocli.encoders import pad_batch
+from phylocli.encoders import pad_batch, token_batches
 from phylocli.models.model import Model
 
 Tokens = npt.NDArray[np.uint8]
@@ -27,7 +27,7 @@ def latent_vectors(model: Model, sequences: Sequence[Tokens]) -> Tensor:
         sequences: tokens, of (L,) each.
     """
     found = torch.zeros(len(sequences), model.blocks[0])
-    for at in _batches(sequences):
+    for at in token_batches([len(tokens) for tokens in sequences], MAX_TOKENS):
         tokens, mask = pad_batch([sequences[i] for i in at], model.device)
         found[at] = model.latents(model.residues(tokens, mask), mask).float().cpu()
     return found
@@ -46,20 +46,8 @@ def log_likelihoods(model: Model, latents: Tensor, sequences: Sequence[Tokens]) 
         UsageError: the model has no decoder, or a sequence is longer than its maximum.
     """
     found = np.zeros(len(sequences))
-    for at in _batches(sequences):
+    for at in token_batches([len(tokens) for tokens in sequences], MAX_TOKENS):
         tokens, mask = pad_batch([sequences[i] for i in at], model.device)
         nats = model.log_likelihood(latents[at].to(model.device), tokens, mask)
         found[at] = nats.double().cpu().numpy()
     return found
-
-
-def _batches(sequences: Sequence[Tokens]) -> Iterator[list[int]]:
-    """Yield the indices of sequences of similar length, whose residues with padding are at most `MAX_TOKENS`."""
-    batch: list[int] = []
-    for i in sorted(range(len(sequences)), key=lambda i: len(sequences[i])):
-        if batch and (len(batch) + 1) * len(sequences[i]) > MAX_TOKENS:
-            yield batch
-            batch = []
-        batch.append(i)
-    if batch:
-        yield batch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import math
@@ -200,6 +201,13 @@ class Model(nn.Module):
         """Largest number of residues that the encoder can take at once; None: any."""
         found: int | None = getattr(self.encoder, "max_length", None)
         return found
+
+    def sharing(self) -> Self:
+        """Return a model of the same modules and weights, in which modules and settings can be replaced without a change of
+        this one."""
+        other = copy.copy(self)
+        other._modules = dict(self._modules)
+        return other
 
     def encode(self, residues: str) -> npt.NDArray[np.uint8]:
         """Return the tokens of an unaligned sequence, shape (L,), as this model reads its letters."""

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from phylocli import models
+from phylocli.checkpoints import store
 from phylocli.core import console
-from phylocli.core.errors import BadInputError, PhylocliError, UsageError
+from phylocli.core.errors import BadInputError, PhylocliError, ServiceError, UsageError
 from phylocli.embed.inputs import Sequences, as_sequences
 from phylocli.formats.embeddings import EmbeddingTable
 from phylocli.formats.nucleotides import TRANSLATE, NucleotideCheck
@@ -81,12 +82,14 @@ def table_queries(found: EmbeddingTable, table: EmbeddingTable) -> Queries:
 
 
 def embedder_of(table: EmbeddingTable, model: PathLike | None = None, device: str = "auto") -> Embedder:
-    """Return an embedder with the model, pooling and layer of a table.
+    """Return an embedder with the model, pooling, layer and precision of a table.
 
     Raises:
         UsageError: `model` is not the model of the table, or no available model has the recorded fingerprint.
         BadInputError: the table does not record its model and `model` is None, or the model has another dimension.
     """
+    import torch
+
     from phylocli.embed import Embedder, untrained, with_pooling
     from phylocli.models.device import choose_device
 
@@ -106,6 +109,7 @@ def embedder_of(table: EmbeddingTable, model: PathLike | None = None, device: st
             f"{table.name} does not record its model, so sequences cannot be embedded for the search",
             fix="name the model with --model, or write the table as Parquet or Arrow, which record it",
         )
+    precision = torch.bfloat16 if table.metadata.get("phylocli.precision") == "bf16" else None
     tried = []
     for name in [model] if model is not None else _candidates(table):
         try:
@@ -117,13 +121,16 @@ def embedder_of(table: EmbeddingTable, model: PathLike | None = None, device: st
             if loaded.config.pooling != (pooling := table.metadata.get("phylocli.pooling", loaded.config.pooling)):
                 loaded = with_pooling(loaded, pooling)
                 identity += f", {loaded.fingerprint[:12]} with the table's pooling ({pooling})"
-        except PhylocliError:
+        except PhylocliError as error:
             if model is not None:
                 raise
+            if isinstance(error, ServiceError):  # the model of the table, which has to be downloaded
+                tried.append(error.what + (f" ({error.why})" if error.why else ""))
             continue
         tried.append(identity)
         if loaded.fingerprint == wanted:
             layer = int(table.metadata["phylocli.layer"]) if "phylocli.layer" in table.metadata else None
+            loaded.precision = precision  # as the table's, whose model it was
             return Embedder(loaded.to(place), layer)
     raise UsageError(
         f"{table.name} was embedded by a model with the fingerprint {wanted[:12]}, which "
@@ -137,7 +144,11 @@ def _candidates(table: EmbeddingTable) -> Iterator[PathLike]:
     """Yield candidates for the model of a table: its source on the hub, the model in its provenance, then all available
     models of phylocli."""
     if "phylocli.source" in table.metadata:
-        yield table.metadata["phylocli.source"]
+        source = table.metadata["phylocli.source"]
+        identity = store.parse_id(source)
+        if identity is not None and store.locate(identity) is None:
+            logger.info(f"downloading {source}, the model of {table.name}")
+        yield source
     path = Path(table.name)
     records = sorted(path.glob("provenance-*.json")) if is_parts(path) else [sidecar_path(path)]
     for record in records[:1]:

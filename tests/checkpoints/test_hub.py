@@ -166,10 +166,12 @@ def test_add_replaces_no_folder_of_the_user_and_keeps_what_was_fitted_to_the_sam
     assert cli("models", "add", ESM).exit_code == 2 and (folder / "model.safetensors").is_file()
     shutil.rmtree(folder)
     models.add(ESM)
-    (folder / "homology.safetensors").write_bytes(b"fitted")
+    for name in ("homology", "background", "background-layer1"):
+        (folder / f"{name}.safetensors").write_bytes(b"fitted")
     hub.models[ESM].commit(pretrained("esm2"), README__md=b"# Same weights\n")
     assert "Same weights" in (models.add(ESM) / "README.md").read_text()
-    assert (folder / "homology.safetensors").read_bytes() == b"fitted"
+    for name in ("homology", "background", "background-layer1"):
+        assert (folder / f"{name}.safetensors").read_bytes() == b"fitted"
     models.load(ESM)
     hub.models[ESM].commit(sharded(pretrained("esm2"), tmp_path / "sharded"))
     assert not (models.add(ESM) / "homology.safetensors").exists()
@@ -302,3 +304,14 @@ def test_training_starts_from_a_model_of_the_hub_and_records_its_commit(hub: Hub
     model = models.Model.create("plm", parameters={"checkpoint": ESM, "mode": "lora"})
     assert model.encoder.description["checkpoint"] == ESM
     assert model.encoder.description["revision"] == hub.models[ESM].revisions["main"]
+
+
+def test_a_search_says_that_the_model_of_its_table_could_not_be_downloaded(
+    cli: Run, hub: Hub, examples: Path, tmp_path: Path, offline: Callable[[], None]
+) -> None:
+    assert cli("embed", examples / "globins.fasta", "--model", ESM, "-o", tmp_path / "a.parquet").exit_code == 0
+    assert cli("models", "rm", ESM).exit_code == 0
+    offline()
+    failed = cli("search", examples / "globins.fasta", tmp_path / "a.parquet", "-o", tmp_path / "hits.tsv")
+    assert failed.exit_code == 2 and f"downloading hf:{ESM}@" in failed.stderr
+    assert "could not be downloaded" in failed.stderr

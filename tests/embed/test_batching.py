@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phylocli.embed.batching import spans, token_batches, windows
+from phylocli.embed.batching import spans, windows
+from phylocli.encoders import token_batches
 from phylocli.formats import Sequence
 
 

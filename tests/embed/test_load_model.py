@@ -6,11 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from phylocli.core.errors import BadInputError
-from phylocli.embed import Embedder, embed_file, load_model
+from phylocli.embed import Embedder, embed_file, load_model, with_pooling
+from phylocli.encoders import pad_batch
 from phylocli.formats import Sequence
 from phylocli.models.model import Model
+from phylocli.search.database import open_table
+from phylocli.search.queries import embedder_of
 
 LETTERS = ["MKVLAAGHTW" * 30, "MKV", "ACDEFGHIKLMNPQRSTVWY"]
 
@@ -75,3 +79,29 @@ def test_input_that_cannot_be_embedded_is_named(embedder: Embedder, given: objec
 
 def test_a_model_is_loaded_by_name() -> None:
     assert Model.load("default").fingerprint == load_model("default", "cpu").model.fingerprint
+
+
+def test_another_pooling_shares_the_rest_of_the_model_and_has_one_fingerprint(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Model.create("convolutional", preset="tiny", seed=0, heads={"3di": {}}).eval()
+    model.source, model.folder, model.precision = "hf:a/b@c", Path("somewhere"), torch.bfloat16
+    before = model.fingerprint
+    monkeypatch.setattr(Model, "__init__", lambda *_: pytest.fail("a model was built"))
+    found, again = with_pooling(model, "max"), with_pooling(model, "max")
+    assert found.encoder is model.encoder and found.heads["3di"] is model.heads["3di"]
+    assert (found.source, found.precision) == (model.source, model.precision)
+    assert found.folder is None and model.folder is not None  # what was fitted to the model's own pooling is there
+    assert found.fingerprint == again.fingerprint != before
+    assert model.fingerprint == before and model.config.pooling == "mean"
+    batch = pad_batch([model.encode("MKVL")])
+    with torch.no_grad():
+        assert torch.equal(found(*batch)[0], model.residues(*batch)[0].amax(0))
+
+
+def test_the_precision_of_a_command_leaves_the_callers_model_as_it_is(folder: Path, tmp_path: Path, examples: Path) -> None:
+    model = Model.load(folder)
+    embed_file(examples / "globins.fasta", tmp_path / "half.parquet", model=model, precision="bf16", device="cpu")
+    assert model.precision is None
+    table = open_table(tmp_path / "half.parquet")
+    assert embedder_of(table, folder, "cpu").model.precision is torch.bfloat16
+    embed_file(examples / "globins.fasta", tmp_path / "whole.parquet", model=model, device="cpu")
+    assert embedder_of(open_table(tmp_path / "whole.parquet"), folder, "cpu").model.precision is None

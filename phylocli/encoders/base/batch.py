@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -75,3 +75,19 @@ class Layout:
             row = torch.arange(len(self), device=self.position.device)[:, None] + step
             self._neighbours[offsets] = torch.where((at >= 0) & (at < self.length[:, None]), row, len(self))
         return self._neighbours[offsets]
+
+
+def token_batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
+    """Yield the indices of `lengths` in batches, shortest first, such that count · longest ≤ `budget` in each.
+
+    An item longer than the budget is in its own batch.
+    """
+    order = sorted(range(len(lengths)), key=lambda i: (lengths[i], i))
+    batch: list[int] = []
+    for index in order:
+        if batch and (len(batch) + 1) * lengths[index] > budget:  # sorted: this one would be the longest
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch
