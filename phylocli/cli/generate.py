@@ -1,4 +1,4 @@
-"""Generate new sequences from a latent diffusion."""
+"""Generate new sequences from a latent diffusion model."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def command(
         str,
         typer.Argument(
             metavar="MODEL",
-            help="A model with a decoder and a latent diffusion, by name or folder.",
+            help="A model with a decoder and a latent diffusion model, by name or folder.",
             autocompletion=model_names,
         ),
     ],

@@ -128,7 +128,7 @@ class DecoderConfig(Plugin):
 
 
 class DiffusionConfig(Config):
-    """The latent diffusion of the recipe `latent-diffusion`: its network, and its training."""
+    """The latent diffusion model of the recipe `latent-diffusion`: its network, and its training."""
 
     prediction: Literal["v", "epsilon"] = "v"
     """What the network predicts: v, a mixture of signal and noise, or the noise."""

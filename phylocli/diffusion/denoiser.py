@@ -43,7 +43,7 @@ class Denoiser(nn.Module):
         UsageError: a size below 1, or an odd width.
     """
 
-    def __init__(self, features: int, conditions: int = 0, *, width: int = 512, depth: int = 4) -> None:
+    def __init__(self, features: int, conditions: int = 0, *, width: int = 384, depth: int = 4) -> None:
         super().__init__()
         if min(features, width, depth) < 1 or conditions < 0 or width % 2:
             raise UsageError("features and depth must be at least 1, and the width even and at least 2")

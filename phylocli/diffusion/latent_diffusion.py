@@ -27,7 +27,7 @@ NONE = 0
 
 @dataclass(frozen=True)
 class DiffusionConfig:
-    """The architecture of a latent diffusion.
+    """The architecture of a latent diffusion model.
 
     Attributes:
         features: Z of a latent vector.
@@ -41,7 +41,7 @@ class DiffusionConfig:
     conditions: tuple[str, ...] = ()
     prediction: Prediction = "v"
     times: int = 1000
-    width: int = 512
+    width: int = 384
     depth: int = 4
 
 
@@ -85,7 +85,7 @@ class LatentDiffusion(nn.Module):
             UsageError: it was not among those of training.
         """
         if name not in self.config.conditions:
-            raise unknown_name("the latent diffusion was not trained on", name, self.config.conditions)
+            raise unknown_name("the latent diffusion model was not trained on", name, self.config.conditions)
         return self.config.conditions.index(name) + 1
 
     def loss(self, latents: Tensor, conditions: Tensor, times: Tensor, noise: Tensor) -> Tensor:
@@ -294,10 +294,10 @@ class Average(nn.Module):
     @torch.no_grad()
     def update(self, network: Denoiser) -> None:
         """Move the averages towards the present weights."""
-        n = int(self.updates)
+        weight = 1 - ((1 + self.updates) / (10 + self.updates)).clamp(max=self.decay)  # on the device: no synchronisation
         self.updates += 1
         for average, now in zip(self.network.parameters(), network.parameters(), strict=True):
-            average.lerp_(now, 1 - min(self.decay, (1 + n) / (10 + n)))
+            average.lerp_(now, weight.to(average.dtype))
 
 
 def conditions_of(families: Sequence[str], clans: Sequence[str]) -> tuple[str, ...]:

@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from phylocli import models
 from phylocli.config.train import TrainConfig
 from phylocli.core import console
-from phylocli.core.alphabet import encode_tokens
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.core.words import counted
 from phylocli.diffusion import Average, DiffusionConfig, LatentDiffusion, conditions_of
@@ -243,7 +242,7 @@ def embed_members(model: Model, config: TrainConfig) -> Latents:
                 if len(sequence.residues) > longest:
                     too_long += 1
                     continue
-                tokens.append(encode_tokens(sequence.residues, model.alphabet))
+                tokens.append(model.encode(sequence.residues))
                 families.append(family.label)
                 clans.append(family.clan)
     if too_long:
