@@ -143,7 +143,7 @@ def _shards(folder: Path) -> set[str]:
     try:
         return {str(name) for name in json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BadInputError(f"{path} is damaged", why=str(error)) from error
+        raise BadInputError(f"{path} is damaged", why=str(error), fix="delete it, and add the model again") from error
 
 
 class _UnreachableError(Exception):
