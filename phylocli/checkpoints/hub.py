@@ -24,6 +24,7 @@ from phylocli.checkpoints.store import CONFIG, INDEX, PICKLES, SOURCE, TOKENIZER
 from phylocli.core import console
 from phylocli.core.errors import BadInputError, MissingDependencyError, PhylocliError, ServiceError, UsageError
 from phylocli.formats.streams import explain_os_error, file_sha256
+from phylocli.formats.streams.writing import replace_directory
 
 logger = logging.getLogger(__name__)
 
@@ -113,22 +114,12 @@ def _weights(source: Source) -> dict[str, str]:
 
 def _install(part: Path, folder: Path, *, keep: bool) -> None:
     """Put a complete download into its place, with the fitted files of the folder there if `keep`."""
-    old = folder.with_name(f".{folder.name}.old")
-    store.discard(old)
     fitted = store.fitted_files(folder)
     if fitted and not keep:
         logger.warning(f"{folder.name} has new weights: {', '.join(path.name for path in fitted)} must be fitted again")
     for path in fitted if keep else ():
         shutil.copy2(path, part / path.name)
-    if folder.exists():
-        folder.rename(old)
-    try:
-        part.rename(folder)
-    except OSError:
-        if old.exists():
-            old.rename(folder)
-        raise
-    store.discard(old)
+    replace_directory(part, folder)
 
 
 def _shards(folder: Path) -> set[str]:

@@ -237,18 +237,39 @@ def atomic_directory(path: PathLike) -> Iterator[Path]:
     target = _place(path)
     if target.exists() and not target.is_dir():
         raise UsageError(f"{path} is a file, but the output is a folder", fix="name another folder")
-    old = target.with_name(fitting_name(f".{target.name}", ".old"))
     with _explained(target, path), _claimed(target, path, folder=True) as part:
+        old = _aside(target)
         if old.exists() and not target.exists():
             old.replace(target)  # left by a run that was killed between the two renames
         yield part
-        if target.exists():
-            shutil.rmtree(old, ignore_errors=True)
-            target.replace(old)
-        try:
-            part.replace(target)
-        except OSError:
-            if old.exists():
-                old.replace(target)
-            raise
-        shutil.rmtree(old, ignore_errors=True)
+        replace_directory(part, target)
+
+
+def replace_directory(part: Path, target: Path) -> None:
+    """Rename a folder to `target`, and delete the folder, or the symbolic link to one, that was there.
+
+    Raises:
+        OSError: it cannot be renamed; the folder that was there stays.
+    """
+    old = _aside(target)
+    if target.exists():
+        _delete(old)
+        target.replace(old)
+    try:
+        part.replace(target)
+    except OSError:
+        if old.exists():
+            old.replace(target)
+        raise
+    _delete(old)
+
+
+def _aside(target: Path) -> Path:
+    return target.with_name(fitting_name(f".{target.name}", ".old"))
+
+
+def _delete(folder: Path) -> None:
+    if folder.is_symlink():
+        folder.unlink()
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
