@@ -1,19 +1,28 @@
 """Distillation: teacher, student, and student without a teacher on validation sets; resumable.
 
-    python benchmarks/distillation.py DATA -o FOLDER [--steps 300] [--teacher default] [--members 12] [--only VARIANT]
+    python benchmarks/distillation.py DATA -o FOLDER [--steps 300] [--teacher default] [--members 12] [--more]
+                                      [--crop 0.3 128] [--only VARIANT]
 
 DATA is the folder of the evaluation sets. Every variant trains the same small student on the same pairs, of `--members`
-members of each family of `families/train.sto.gz`, with other losses beside the contrast. Then all students, the teacher and
-an untrained student are measured on the domains of the hidden SCOPe folds and on the dev families, with 95 % intervals. What
-is done is read: the same command continues, and other options or another teacher make new runs and tables beside the others.
-CPU seconds include those of attempts that were interrupted, but not of those that were killed. A teacher may be a model or a
-table of embeddings, such as that of `unirep.py` for the sequences that `--write-sequences` writes; a table is not measured.
+members of each family of `families/train.sto.gz` (`--more`: and of `more.sto.gz`), with other losses beside the contrast.
+Then all students, the teacher and an untrained student, whitened as the others, are measured on the domains of the hidden
+SCOPe folds and on the dev families, with 95 % intervals. What is done is read: the same command continues, and other options
+or another teacher make new runs and tables beside the others. CPU seconds include those of attempts that were interrupted,
+but not of those that were killed.
+
+A teacher may be a model or a table of embeddings. For one, `--write-sequences` writes FOLDER/train.fasta, scope.fasta and
+dev.fasta; with the tables of another program for them, such as `unirep.py`,
+
+    python benchmarks/distillation.py DATA -o FOLDER --teacher FOLDER/train.parquet
+
+measures FOLDER/scope.parquet and FOLDER/dev.parquet as the teacher.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import itertools
 import json
 import time
 from collections.abc import Callable
@@ -22,9 +31,9 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from default_model import labels_of
+from default_model import labels_of, untrained_but_fitted
 from experiments import fewer
-from second_generation import MEMBERS, hidden_folds
+from second_generation import hidden_folds
 
 import phylocli
 from phylocli.config.assignments import nested
@@ -52,8 +61,6 @@ VARIANTS: dict[str, dict[str, float]] = {
 
 STUDENT = {
     "view.name": "across-groups",
-    "view.across-groups.min_fraction": 0.3,
-    "view.across-groups.max_length": 128,
     "encoder.preset": "tiny",
     "encoder.pooling": "feature-mean",
     "encoder.pooling_parameters.features": 256,
@@ -62,16 +69,46 @@ STUDENT = {
     "validation.fraction": 0.2,
     "log.mfu": False,
 }
+MEMBERS = 12
+"""Members of each dev family that are measured."""
+
 SEEN = ("sensitivity to first FP",)
+"""Metrics of the table."""
 
 
-def training_families(data: Path, folder: Path, members: int) -> Path:
+def training_families(data: Path, folder: Path, members: int, *, more: bool) -> Path:
     """Write so many members of each training family, and return the file."""
-    path = folder / f"train-{members}.sto.gz"
+    path = folder / f"train-{'more-' * more}{members}.sto.gz"
     if not path.is_file():
-        families = phylocli.read_families(data / "families" / "train.sto.gz")
+        sources = [data / "families" / f"{name}.sto.gz" for name in ("train", *(["more"] * more))]
+        families = itertools.chain.from_iterable(map(phylocli.read_families, sources))
         phylocli.write_families((fewer(family, members) for family in families), path)
     return path
+
+
+def dev_families(data: Path, folder: Path) -> Path:
+    """Write at most `MEMBERS` members of each dev family, and return the file."""
+    path = folder / "dev.sto.gz"
+    if not path.is_file():
+        families = phylocli.read_families(data / "families" / "dev.sto.gz")
+        phylocli.write_families((fewer(family, MEMBERS) for family in families), path)
+    return path
+
+
+def write_sequences(families: Path, data: Path, folder: Path) -> None:
+    """Write the sequences that are trained on, and those that are measured, as FASTA for another program."""
+    scope = pl.read_csv(hidden_folds(data, folder) / "scope" / "dev.tsv", separator="\t", infer_schema=False)
+    sets = {name: [(s.id, s.residues) for s in phylocli.read_sequences(path)] for name, path in (
+        ("train", families), ("dev", dev_families(data, folder)))}  # fmt: skip
+    sets["scope"] = list(scope.select("id", "sequence").iter_rows())
+    for name, sequences in sets.items():
+        (folder / f"{name}.fasta").write_text("".join(f">{i}\n{letters}\n" for i, letters in sequences), encoding="utf-8")
+
+
+def student(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the settings of all students."""
+    fraction, length = options.crop
+    return {**STUDENT, "view.across-groups.min_fraction": fraction, "view.across-groups.max_length": int(length)}
 
 
 def key_of(*facts: object) -> str:
@@ -102,7 +139,7 @@ def timed(path: Path, work: Callable[[], object]) -> float:
 def train(variant: str, families: Path, folder: Path, options: argparse.Namespace) -> tuple[Path, float]:
     """Train a student, or continue; return the run folder, named by all that the result depends on, and the CPU seconds."""
     losses = VARIANTS[variant]
-    settings = {**STUDENT, "batch.pairs": options.pairs, "validation.every": options.steps, **losses}
+    settings = {**student(options), "batch.pairs": options.pairs, "validation.every": options.steps, **losses}
     weights = {"distillation.weights.crd": 0.0, "distillation.weights.similarity-distillation": 0.0}  # of the recipe
     settings = {**weights, **settings}
     teachers = (options.teacher,) if losses else ()
@@ -120,29 +157,29 @@ def train(variant: str, families: Path, folder: Path, options: argparse.Namespac
 
 def teach(families: Path, folder: Path, options: argparse.Namespace) -> float:
     """Compute the teacher's vectors, unless they are in the cache, and return the CPU seconds that this took."""
-    settings = {**STUDENT, "distillation.weights.crd": 1.0}
+    settings = {**student(options), "distillation.weights.crd": 1.0}
     config = TrainConfig.of(None, {"recipe": "distil", "teachers": (options.teacher,), **nested(settings)})
     key = key_of(settings, fingerprint_of(options.teacher), file_sha256(families))
     return timed(folder / f"teacher-{key}.seconds.json", lambda: load_corpus([families], config, cache=folder / "cache"))
 
 
-def evaluate(models: list[NamedSource], data: Path, folder: Path) -> pl.DataFrame:
-    """Measure the models on the hidden folds and the dev families, unless these very models have been."""
-    name = key_of([(model.name, fingerprint_of(model.source)) for model in models], str(data.resolve()), MEMBERS)
+def evaluate(models: list[NamedSource], data: Path, folder: Path, tables: Path | None) -> pl.DataFrame:
+    """Measure the models, and the teacher's tables, on the hidden folds and the dev families, unless these very ones are."""
     common = {"models": models, "projection": "none", "tasks": ["retrieval"], "baselines": ["untrained"]}
-    target = folder / f"scope-{name}"
-    if not (target / "metrics.parquet").is_file():
-        phylocli.run_probes([], None, target, benchmark="scope", data=hidden_folds(data, folder), **common)
-    dev, other = folder / "dev.sto.gz", folder / f"dev-{name}"
-    if not dev.is_file():
-        families = phylocli.read_families(data / "families" / "dev.sto.gz")
-        phylocli.write_families((fewer(family, MEMBERS) for family in families), dev)
-    if not (other / "metrics.parquet").is_file():
-        phylocli.run_probes([], labels_of(dev, folder), other, sequences=dev, **common)
-    parts = [
-        pl.read_parquet(place / "metrics.parquet").with_columns(level=pl.lit(f"{which} ") + pl.col("level"))
-        for which, place in (("SCOPe", target), ("dev", other))
-    ]
+    dev = dev_families(data, folder)
+    sets = {
+        "scope": (None, {"benchmark": "scope", "data": hidden_folds(data, folder)}),
+        "dev": (labels_of(dev, folder), {"sequences": dev}),
+    }
+    parts = []
+    for name, (labels, given) in sets.items():
+        also = [NamedSource("teacher", tables / f"{name}.parquet")] if tables else []
+        key = key_of([(model.name, fingerprint_of(model.source)) for model in [*models, *also]], MEMBERS)
+        target = folder / f"{name}-{key}"
+        if not (target / "metrics.parquet").is_file():
+            phylocli.run_probes(also, labels, target, **given, **common)
+        found = pl.read_parquet(target / "metrics.parquet")
+        parts.append(found.with_columns(level=pl.lit(f"{name} ") + pl.col("level")))
     return pl.concat([part.select("embedding", "level", "metric", "value", "low", "high") for part in parts])
 
 
@@ -154,6 +191,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--pairs", type=int, default=64)
     parser.add_argument("--members", type=int, default=12)
+    parser.add_argument("--more", action="store_true", help="train on families/more.sto.gz too")
+    parser.add_argument("--crop", nargs=2, type=float, default=(0.3, 128), metavar=("FRACTION", "LENGTH"),
+                        help="smallest fraction and greatest length of a crop")  # fmt: skip
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--teacher", default="default", help="a model, or a table of embeddings")
     parser.add_argument("--only", action="append", choices=list(VARIANTS), help="of the variants; may be repeated")
@@ -163,20 +203,22 @@ def main() -> None:
     limit_threads()
     folder = options.output
     folder.mkdir(parents=True, exist_ok=True)
-    families = training_families(options.data, folder, options.members)
+    families = training_families(options.data, folder, options.members, more=options.more)
     if options.write_sequences:
-        with (folder / "train.fasta").open("w", encoding="utf-8") as file:
-            file.writelines(f">{s.id}\n{s.residues}\n" for s in phylocli.read_sequences(families))
+        write_sequences(families, options.data, folder)
         return
     names = options.only or list(VARIANTS)
     seconds = {"teacher": teach(families, folder, options)}
     runs = {name: train(name, families, folder, options) for name in names}
     seconds |= {name: spent for name, (_, spent) in runs.items()}
     models = [NamedSource(name, run / "model") for name, (run, _) in runs.items()]
-    if not Path(options.teacher).is_file():
+    first, _ = runs[names[0]]
+    models.append(NamedSource("untrained, whitened", untrained_but_fitted(first, folder / f"untrained-{first.name}")))
+    of_table = Path(options.teacher).is_file()
+    if not of_table:
         models.append(NamedSource("teacher", options.teacher))
     console.show_messages(console.QUIET)
-    found = evaluate(models, options.data, folder)
+    found = evaluate(models, options.data, folder, Path(options.teacher).parent if of_table else None)
     found = found.filter(pl.col("metric").is_in(SEEN))
     levels = list(dict.fromkeys(found["level"]))
     lines = [f"| | CPU s | crd bound, nats | {' | '.join(levels)} |", f"|---|---|---|{'---|' * len(levels)}"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from phylocli.checkpoints.hub import download
+from phylocli.checkpoints.loading import import_transformers
 from phylocli.checkpoints.store import HubId, install_root, locate, parse_id
 from phylocli.core.errors import UsageError
 from phylocli.formats.streams import locks
@@ -20,6 +21,7 @@ def find(text: str, revision: str = "") -> Path:
 
     Raises:
         UsageError: neither a folder nor an id.
+        MissingDependencyError: transformers is not installed, so nothing is downloaded.
         ServiceError: the hub cannot be reached, or has no such model.
         BadInputError: the model has no weights in safetensors.
     """
@@ -32,7 +34,10 @@ def find(text: str, revision: str = "") -> Path:
             f"there is no folder {text!r}, and it is not the id of a model on the hub",
             fix="name the folder of a checkpoint, or an id such as facebook/esm2_t6_8M_UR50D",
         )
-    return locate(identity) or _downloaded(identity, update=False)
+    there = locate(identity)
+    if there is None:
+        import_transformers()  # before gigabytes are downloaded
+    return there or _downloaded(identity, update=False)
 
 
 def add(identity: HubId) -> Path:

@@ -12,6 +12,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -228,12 +229,21 @@ def _copy_cached(identity: HubId, part: Path, failure: _UnreachableError) -> tup
     if not complete:
         raise _no_hub(identity, f"{failure}; the copy in {snapshot} is incomplete") from failure
     part.mkdir(parents=True, exist_ok=True)
+    same = store.of_commit(identity.name, snapshot.name)
+    source = store.source_of(same) if same else None
+    recorded = source.files if source else {}
     files = []
     for name in names:
         blob = (snapshot / name).resolve()
         shutil.copyfile(blob, part / name)
-        files.append(_File(name, blob.name if len(blob.name) == 64 else "", blob.name if len(blob.name) == 40 else ""))
+        sha256, sha1 = (blob.name if re.fullmatch(f"[0-9a-f]{{{digits}}}", blob.name) else "" for digits in (64, 40))
+        files.append(_File(name, sha256 or recorded.get(name, ""), sha1))
     logger.info(f"{identity}: no connection to the hub; using the copy in {snapshot}")
+    if unknown := [file.name for file in files if not (file.sha256 or file.blob)]:
+        logger.warning(
+            f"{identity}: not verified, because the cache has no checksums of them: {', '.join(unknown)}. "
+            f"To verify them, run 'phylocli models rm {identity}', then 'phylocli models add {identity}' with a network"
+        )
     return snapshot.name, files
 
 
@@ -280,14 +290,21 @@ def _explained(identity: HubId) -> Iterator[None]:
         status = getattr(error.response, "status_code", None)
         if status is None or status >= 500:
             raise _UnreachableError(f"the hub answers {status}") from error
-        raise ServiceError(
-            f"{identity} could not be downloaded", why=str(error).strip().split("\n", 1)[0], fix="try again later"
-        ) from error
+        if status in (401, 403):
+            fix = f"set HF_TOKEN to an access token that may read {page}, or HF_ENDPOINT to another mirror"
+        elif status == 404:
+            fix = f"check the spelling at {endpoint()}/models, and HF_ENDPOINT if it is set"
+        else:
+            fix = "check the settings of the proxy" if status == 407 else "try again later"
+        why = f"{endpoint()} answers {status} {error.response.reason_phrase}"
+        raise ServiceError(f"{identity} could not be downloaded", why=why, fix=fix) from error
     except PhylocliError:
         raise
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _DISK:
             raise explain_os_error(error, error.filename or store.install_root()) from error
+        if isinstance(error, ValueError | KeyError | TypeError | AttributeError):
+            raise _UnreachableError(f"{endpoint()} does not answer as the hub does") from error
         if _is_network(error):
             raise _UnreachableError(str(error).strip().split("\n", 1)[0] or type(error).__name__) from error
         raise

@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,30 @@ _NO_ARCHITECTURE = ("architectures", "transformers_version", "_name_or_path", "d
 # Fields that choose how it is computed, and could load kernels or libraries for that.
 _NO_CHOICE = ("attn_implementation", "_attn_implementation", "quantization_config", "auto_map")
 
+# What the vectors depend on besides the weights and their shapes, with the default values of transformers.
+# Dropout and initialisation are for training, and everything else for other tasks.
+_DECISIVE: dict[str, dict[str, Any]] = {
+    "esm": {
+        "num_attention_heads": 12, "layer_norm_eps": 1e-12, "position_embedding_type": "absolute", "rope_theta": 10000.0,
+        "emb_layer_norm_before": False, "token_dropout": False, "pad_token_id": None, "mask_token_id": None,
+        "is_decoder": False,
+    },
+    "t5": {
+        "num_heads": 8, "relative_attention_max_distance": 128, "layer_norm_epsilon": 1e-6, "feed_forward_proj": "relu",
+        "is_decoder": False,
+    },
+    "bert": {
+        "num_attention_heads": 12, "layer_norm_eps": 1e-12, "position_embedding_type": "absolute", "hidden_act": "gelu",
+        "is_decoder": False,
+    },
+}  # fmt: skip
+
+# Of other architectures it is not known what they depend on: everything counts, except these fields of every configuration.
+_NEVER_DECISIVE = re.compile(
+    r"use_cache|initializer_\w+|\w*(dropout|drop_rate)\w*|gradient_checkpointing|output_\w+|return_dict|problem_type|"
+    r"id2label|label2id|num_labels|task_specific_params|tie_word_embeddings|chunk_size_feed_forward|(bos|eos|sep)_token_id"
+)
+
 _NAME_ONE = "name a checkpoint of ESM, ProtT5, ProstT5, Ankh or ProtBert, for example facebook/esm2_t6_8M_UR50D"
 
 
@@ -44,6 +69,19 @@ def describe(folder: Path) -> dict[str, Any]:
     return {key: value for key, value in _read(folder, str(folder)).items() if key not in _NO_ARCHITECTURE + _NO_CHOICE}
 
 
+def decisive(description: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the vectors of a backbone depend on besides its weights, from a configuration as in `describe`.
+
+    Of ESM, T5 and BERT, these are the fields that their encoders read, with default values filled in. Of others, it is all
+    but fields that no encoder reads when it embeds.
+    """
+    kind = str(description.get("model_type", "esm"))
+    if kind not in _DECISIVE:
+        return _without(description, _NEVER_DECISIVE.fullmatch)
+    found = {key: description.get(key) for key in _DECISIVE[kind]}
+    return {"model_type": kind, **{k: _DECISIVE[kind][k] if value is None else value for k, value in found.items()}}
+
+
 def build(description: dict[str, Any]) -> Any:
     """Return a backbone with random weights.
 
@@ -51,16 +89,16 @@ def build(description: dict[str, Any]) -> Any:
         MissingDependencyError: transformers is not installed.
         UsageError: transformers rejects the description.
     """
-    transformers = _transformers()
+    transformers = import_transformers()
     kind = str(description.get("model_type", "esm"))
     try:
         with _quiet(transformers):
             config, maker, options = _architecture(kind, description)
             model = maker._from_config(config, **options)
-    except (ValueError, TypeError, KeyError, AttributeError, ImportError) as error:
+    except Exception as error:  # checks of configurations have their own class in each version of transformers
         raise UsageError(
             "this is not a valid description of a backbone",
-            why=str(error).split("\n", 1)[0],
+            why=_reason(error),
             fix="use the config.json that was written with the model",
         ) from error
     return _stripped(model)
@@ -78,10 +116,8 @@ def load(folder: Path, name: str) -> tuple[Any, Tokenization]:
             code of its own, or is not a model of proteins.
         MissingDependencyError: transformers or, for a SentencePiece tokenizer, sentencepiece is not installed.
     """
-    from safetensors import SafetensorError
-
     kind = check(folder, name)
-    transformers = _transformers()
+    transformers = import_transformers()
     try:
         with _quiet(transformers):
             config, maker, options = _architecture(kind, _read(folder, name))
@@ -95,15 +131,16 @@ def load(folder: Path, name: str) -> tuple[Any, Tokenization]:
                 output_loading_info=True,
                 **options,
             )
-    except (SafetensorError, OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, ImportError) as error:
+    except Exception as error:  # as in `build`
         raise BadInputError(
-            f"{name} cannot be read as a checkpoint of {kind!r}", why=str(error).strip().split("\n", 1)[0], fix=_NAME_ONE
+            f"{name} cannot be read as a checkpoint of {kind!r}", why=_reason(error), fix=_NAME_ONE
         ) from error
     missing = [key for key in found["missing_keys"] if not key.startswith(("contact_head", "pooler"))]
     if missing or found["mismatched_keys"]:
         why = f"for example {sorted(missing)[0]}" if missing else f"shapes differ: {sorted(found['mismatched_keys'])[0]}"
         raise BadInputError(f"{name} lacks weights of its architecture, {kind!r}", why=why, fix="download it again")
     tokens = _tokens(folder, kind, name)
+    _check_special_tokens(_read(folder, name), tokens, name)
     used = [*tokens.table().tolist(), *tokens.start, *tokens.end, tokens.padding]
     largest, rows = max(used), int(model.get_input_embeddings().weight.shape[0])
     if largest >= rows:
@@ -115,22 +152,39 @@ def load(folder: Path, name: str) -> tuple[Any, Tokenization]:
     return _stripped(model), tokens
 
 
+def _check_special_tokens(words: Mapping[str, Any], tokens: Tokenization, name: str) -> None:
+    """Compare the tokens that a configuration names with those of the tokenizer, which may be of another model.
+
+    Raises:
+        BadInputError: they differ.
+    """
+    for key, token in (("pad_token_id", tokens.padding), ("mask_token_id", tokens.mask)):
+        named = words.get(key)
+        if named is not None and token is not None and named != token:
+            raise BadInputError(
+                f"the tokenizer of {name} belongs to another model",
+                why=f"its {key} is {token}, and that of the model is {named}",
+                fix=f"download the checkpoint again, with all its files; or correct {key} in its {CONFIG}",
+            )
+
+
 def _architecture(kind: str, words: Mapping[str, Any]) -> tuple[Any, Any, dict[str, Any]]:
     """Return the configuration of a backbone, its class, and the options to make one: torch's own attention, or the plain
     one of transformers, whatever the configuration asks for."""
-    transformers = _transformers()
-    config = transformers.CONFIG_MAPPING[kind].from_dict(_without_choice(words))
+    transformers = import_transformers()
+    config = transformers.CONFIG_MAPPING[kind].from_dict(_without(words, _NO_CHOICE.__contains__))
     maker = getattr(transformers, _CLASSES[kind]) if kind in _CLASSES else transformers.MODEL_MAPPING[type(config)]
     maker = maker[0] if isinstance(maker, tuple) else maker
     options: dict[str, Any] = {"add_pooling_layer": False} if kind in _WITHOUT_POOLER else {}
     return config, maker, {**options, "attn_implementation": "sdpa" if maker._supports_sdpa else "eager"}
 
 
-def _without_choice(words: Mapping[str, Any]) -> dict[str, Any]:
+def _without(words: Mapping[str, Any], left_out: Callable[[str], object]) -> dict[str, Any]:
+    """Return a configuration, and those within it, without some fields."""
     return {
-        key: _without_choice(value) if isinstance(value, dict) else value
+        key: _without(value, left_out) if isinstance(value, dict) else value
         for key, value in words.items()
-        if key not in _NO_CHOICE
+        if not left_out(key)
     }
 
 
@@ -160,7 +214,7 @@ def check(folder: Path, name: str) -> str:
         )
     if folding:
         raise BadInputError(f"{name} is a model of structures (ESMFold), not an encoder", fix=_NAME_ONE)
-    if kind not in _transformers().CONFIG_MAPPING:
+    if kind not in import_transformers().CONFIG_MAPPING:
         why = "it needs code of its own (auto_map in config.json), which is never run" if remote else None
         raise BadInputError(f"transformers has no architecture {kind!r}, that of {name}", why=why, fix=_NAME_ONE)
     if kind != "t5" and config.get("is_encoder_decoder"):
@@ -190,7 +244,7 @@ def max_residues(backbone: Any, added: int) -> int | None:
 def _tokens(folder: Path, kind: str, name: str) -> Tokenization:
     if kind == "esm" and not any((folder / file).is_file() for file in TOKENIZER_FILES):
         return Tokenization.of_esm(ESM_VOCABULARY)
-    transformers = _transformers()
+    transformers = import_transformers()
     # AutoTokenizer would replace the rules of a tokenizer.json by those of its class, which for Ankh adds a token.
     maker = transformers.PreTrainedTokenizerFast if (folder / "tokenizer.json").is_file() else transformers.AutoTokenizer
     if (folder / "spiece.model").is_file() and maker is transformers.AutoTokenizer:
@@ -201,10 +255,15 @@ def _tokens(folder: Path, kind: str, name: str) -> Tokenization:
     except Exception as error:
         raise BadInputError(
             f"the tokenizer of {name} cannot be read",
-            why=str(error).strip().split("\n", 1)[0],
+            why=_reason(error),
             fix=f"the folder needs one of {', '.join(TOKENIZER_FILES)}; download the checkpoint again, with all its files",
         ) from error
     return Tokenization.of_tokenizer(tokenizer, name)
+
+
+def _reason(error: Exception) -> str:
+    """Return the message of an error of transformers in one line."""
+    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 def _require_sentencepiece(name: str) -> None:
@@ -224,7 +283,12 @@ def _stripped(model: Any) -> Any:
     return model
 
 
-def _transformers() -> Any:
+def import_transformers() -> Any:
+    """Return the module.
+
+    Raises:
+        MissingDependencyError: it is not installed.
+    """
     try:
         import transformers
     except ImportError as error:

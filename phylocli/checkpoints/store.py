@@ -93,21 +93,38 @@ def roots() -> list[Path]:
 def parse_id(text: str, revision: str = "") -> HubId | None:
     """Return a hub id written as `hf:ORG/NAME[@REVISION]` or `ORG/NAME[@REVISION]`; None if it is written as a path.
 
-    Text that could be a path, because its first folder exists, is an id only with `hf:`. The revision `main` is the default
-    branch, and not kept.
+    Text that could be a path, because its first folder exists, is an id only with `hf:`.
 
     Raises:
         UsageError: text with `hf:` that is not an id.
     """
-    explicit = text.startswith(_PREFIX)
+    if text.startswith(_PREFIX):
+        return hub_id(text, revision)
+    found = read_id(text, revision)
+    return None if found is None or Path(found.name.split("/", 1)[0]).exists() else found
+
+
+def hub_id(text: str, revision: str = "") -> HubId:
+    """Return a hub id, written with or without `hf:`, whatever folders there are.
+
+    Raises:
+        UsageError: it is not an id.
+    """
+    found = read_id(text, revision)
+    if found is None:
+        raise UsageError(
+            f"{text!r} is not the id of a model on the hub", fix="write ORG/NAME, hf:ORG/NAME or hf:ORG/NAME@REVISION"
+        )
+    return found
+
+
+def read_id(text: str, revision: str = "") -> HubId | None:
+    """Return the id that a text is, with or without `hf:`; None if it is none. The revision `main` is not kept."""
     name, _, named = text.removeprefix(_PREFIX).partition("@")
     chosen = named or revision
     found = HubId(name, "" if chosen == "main" else chosen)
-    if _NAME.fullmatch(name) and ".." not in text and (not found.revision or _REVISION.fullmatch(found.revision)):
-        return found if explicit or not Path(name.split("/", 1)[0]).exists() else None
-    if explicit:
-        raise UsageError(f"{text!r} is not the id of a model on the hub", fix="write hf:ORG/NAME or hf:ORG/NAME@REVISION")
-    return None
+    known = _NAME.fullmatch(name) and ".." not in text and (not found.revision or _REVISION.fullmatch(found.revision))
+    return found if known else None
 
 
 def source_of(folder: Path) -> Source | None:
@@ -177,10 +194,14 @@ def locate(identity: HubId) -> Path | None:
         folder = root / identity.folder_name
         if (folder / "config.json").is_file():
             return folder
-    wanted = str(Source(identity.name, identity.revision))
+    return of_commit(identity.name, identity.revision) if identity.revision else None
+
+
+def of_commit(name: str, commit: str) -> Path | None:
+    """Return the folder of a commit of a model that was downloaded under any of its names; None if there is none."""
     for root in roots():
-        for folder in sorted(root.glob(f"{HubId(identity.name).folder_name}*")):
-            if identity.revision and (folder / SOURCE).is_file() and str(source_of(folder)) == wanted:
+        for folder in sorted(root.glob(f"{HubId(name).folder_name}*")):
+            if (folder / SOURCE).is_file() and str(source_of(folder)) == str(Source(name, commit)):
                 return folder
     return None
 

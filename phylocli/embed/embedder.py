@@ -290,13 +290,13 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 
 def table_metadata(model: Model, layer: int | None) -> dict[str, str]:
-    """Return the metadata of an embedding table: model fingerprint, encoder, pooling, layer, version, and for a model of the
-    hub its commit."""
+    """Return the metadata of an embedding table: model fingerprint, encoder, pooling, layer, precision, version, and for a
+    model of the hub its commit."""
     from phylocli import __version__
 
     return {
         **({"phylocli.source": model.source} if model.source else {}),
-        **({"phylocli.precision": "bf16"} if model.precision is torch.bfloat16 else {}),
+        "phylocli.precision": "bf16" if model.precision is torch.bfloat16 else "fp32",
         "phylocli.version": __version__,
         "phylocli.model": model.fingerprint,
         "phylocli.encoder": str(model.config.encoder),

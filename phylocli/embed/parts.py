@@ -87,14 +87,15 @@ def open_folder(folder: Path, maker: Tabulator, size: int, checksum: str = "") -
         wanted["input"] = checksum
     if is_parts(folder):
         found = read_manifest(folder)
-        differ = [key for key in settings if found["settings"].get(key) != settings[key]]
-        if differ:
-            key = differ[0]
-            raise UsageError(
-                f"{folder} contains embeddings with other settings",
-                why=f"{key} is {found['settings'].get(key)!r} there, and {settings[key]!r} now",
-                fix="name another folder, or use the same settings",
-            )
+        there = found["settings"]
+        for key in [*settings, *(key for key in there if key not in settings)]:
+            if there.get(key) != settings.get(key):
+                then, now = (repr(words[key]) if key in words else "not set" for words in (there, settings))
+                raise UsageError(
+                    f"{folder} contains embeddings with other settings",
+                    why=f"{key.removeprefix('phylocli.')} is {then} there, and {now} now",
+                    fix="name another folder, or use the same settings",
+                )
         if checksum and found.get("input", checksum) != checksum:
             raise _other_input(folder)
         return found

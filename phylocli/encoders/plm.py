@@ -8,6 +8,7 @@ Low-rank updates: Hu et al. 2021, arXiv 2106.09685.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Self
 
 import torch
@@ -206,6 +207,12 @@ class Encoder(nn.Module):
         if self.mode == "frozen":
             self.backbone.eval()
         return self
+
+    def decisive(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the parameters with what the vectors depend on in place of the whole configuration of the backbone."""
+        if "vocabulary" in parameters:  # of version 0.1, whose fingerprints stay
+            return dict(parameters)
+        return {**parameters, "backbone": loading.decisive(parameters["backbone"])}
 
     def forward(self, tokens: Tensor, mask: Tensor, layer: int | None = None) -> Tensor:
         """Encode residues; arguments and result as in `convolutional`.

@@ -219,9 +219,7 @@ def add(model: str) -> Path:
             f"{model} is on this machine, and 'models add' downloads from the Hugging Face hub",
             fix=f"use a model folder as it is, with --model {model}; hf:ORG/NAME is always a model of the hub",
         )
-    identity = store.parse_id(f"hf:{model.removeprefix('hf:')}")
-    assert identity is not None
-    return finding.add(identity)
+    return finding.add(store.hub_id(model))
 
 
 def remove(name: str) -> Path:
@@ -230,8 +228,7 @@ def remove(name: str) -> Path:
     Raises:
         UsageError: there is no such model, or it is the package's own.
     """
-    identity = store.parse_id(f"hf:{name.removeprefix('hf:')}") if "/" in name else None
-    roots = store.roots()
+    identity, roots = store.read_id(name), store.roots()
     for known, folder in folders().items():
         if (known == name or (identity and folder.name == identity.folder_name)) and folder.parent in roots:
             store.discard(folder)

@@ -190,7 +190,10 @@ class Model(nn.Module):
     def fingerprint(self) -> str:
         """SHA-256 of the configuration and the weights (as float32): models with equal fingerprints give equal
         embeddings."""
-        digest = hashlib.sha256(json.dumps(self.config.to_json(), sort_keys=True).encode())
+        described = self.config.to_json()
+        if hasattr(self.encoder, "decisive"):
+            described["parameters"] = self.encoder.decisive(described["parameters"])
+        digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
         for name, tensor in sorted(self.state_dict().items()):
             digest.update(name.encode())
             digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
@@ -465,10 +468,9 @@ class Model(nn.Module):
 
         path = catalogue.folders().get(source, Path(source)) if isinstance(source, str) else Path(source)
         if not (path / CONFIG).is_file():
+            there = "is a file, not a model folder" if path.is_file() else f"is not a model folder: it has no {CONFIG}"
             raise BadInputError(
-                f"{path} is a file, not a model folder"
-                if path.is_file()
-                else f"{path} is not a model folder: it has no {CONFIG}",
+                f"{path} {there}" if path.exists() else f"there is no model folder {path}",
                 fix="name the 'model' folder of a training run" if path.exists() else "check the path",
             )
         if catalogue.is_checkpoint(path):

@@ -26,7 +26,7 @@ def check_config(config: TrainConfig) -> None:
 
     Raises:
         UsageError: unknown plugin, preset or parameter, a parameter of the wrong type, a setting that the task does not use,
-            or no inputs.
+            distillation without a teacher, or no inputs.
         MissingDependencyError: a configured tracker is not installed.
     """
     critic, objective, encoder = config.critic, config.objective, config.encoder
@@ -49,8 +49,12 @@ def check_config(config: TrainConfig) -> None:
         find_head(head)
     for loss in distilled.weights.keys() | distilled.parameters.keys():
         OBJECTIVES.load(loss)
-    if (distilled.weights or distilled.residues or distilled.heads) and not config.teachers:
-        logger.warning("there is no distillation: no teacher is named. To distil, use --teacher MODEL or --teacher TABLE")
+    wanted = any(distilled.weights.values()) or distilled.residues or distilled.head_weights or distilled.contrast != 1
+    if wanted and not config.teachers:
+        raise UsageError(
+            "distillation needs a teacher, and none is named",
+            fix="add --teacher MODEL or --teacher TABLE, or train without distillation, with another --recipe",
+        )
     if config.residues.weights and not config.residues.labels:
         logger.warning(
             "the heads on residues are left out: residues.labels names no table. "

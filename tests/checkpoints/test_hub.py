@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from hub import Hub, Repository
 
 from phylocli import models
 from phylocli.checkpoints import store
-from phylocli.core.errors import BadInputError, ServiceError, UsageError
+from phylocli.core.errors import BadInputError, MissingDependencyError, ServiceError, UsageError
 from phylocli.formats.streams import OutputError, file_sha256
 
 Run = Callable[..., Any]
@@ -121,6 +122,31 @@ def test_a_copy_in_the_cache_of_huggingface_hub_is_used_offline(
     assert models.load(ESM).source == f"hf:{ESM}@{hub.models[ESM].revisions['main']}"
 
 
+@pytest.mark.parametrize("recorded", [True, False])
+def test_files_of_the_cache_without_checksums_are_compared_with_an_installed_copy_or_reported(
+    recorded: bool, hub: Hub, tmp_path: Path, offline: Callable[[], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    cache(hub, tmp_path, ("config.json", "model.safetensors", "vocab.txt"))
+    for path in (tmp_path / "cache").rglob("snapshots/*/*"):  # as the cache is on Windows, and on file systems without links
+        content = path.read_bytes()
+        path.unlink()
+        path.write_bytes(content)
+    commit = hub.models[ESM].revisions["main"]
+    if recorded:
+        models.add(f"{ESM}@{commit}")
+    offline()
+    folder = models.find(ESM)
+    assert ("not verified" in caplog.text) is not recorded
+    if not recorded:
+        assert all(name in caplog.text for name in ("config.json", "model.safetensors", "vocab.txt"))
+        return
+    shutil.rmtree(folder)
+    path.write_bytes(content + b" ")
+    with pytest.raises(ServiceError, match="is damaged"):
+        models.find(ESM)
+    assert not folder.exists()
+
+
 @pytest.mark.parametrize("names", [("config.json",), ("config.json", "model.safetensors.index.json", "model-1.safetensors")])
 def test_an_incomplete_copy_in_the_cache_is_not_used(
     names: tuple[str, ...], hub: Hub, pretrained: Callable[[str], Path], tmp_path: Path, offline: Callable[[], None]
@@ -216,6 +242,14 @@ def test_only_names_of_models_can_be_removed(name: str, cli: Run, hub: Hub, tmp_
     assert (folder / "model.safetensors").is_file()
 
 
+@pytest.mark.parametrize("text", ["./nowhere", "nowhere", "a/b/c", "hf:nowhere", "a b/c"])
+def test_what_is_not_an_id_is_named_in_messages_as_it_was_written(text: str, cli: Run, hub: Hub) -> None:
+    for action in ("add", "rm"):
+        failed = cli("models", action, text)
+        assert failed.exit_code == 2 and f"'{text}'" in failed.stderr
+    assert hub.requests == []
+
+
 def test_of_a_linked_model_only_the_link_is_removed(cli: Run, hub: Hub, tmp_path: Path) -> None:
     kept = shutil.move(models.find(ESM), tmp_path / "kept")
     link = tmp_path / "models" / "mine"
@@ -289,6 +323,37 @@ def test_what_the_hub_cannot_give_is_explained(hub: Hub, pretrained: Callable[[s
         with pytest.raises(kind, match=message):
             models.find(name)
     assert sorted(path.name for path in (tmp_path / "models").iterdir() if not path.name.startswith(".")) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "why", "fix"),
+    [
+        (401, b"no", "401", "HF_TOKEN"),
+        (403, b"<html>forbidden</html>", "403", "HF_TOKEN"),
+        (404, b"", "404", "HF_ENDPOINT"),
+        (407, b"", "407", "proxy"),
+        (429, b"slow down", "429", "again later"),
+        (500, b"", "500", "on another computer"),
+        (200, b"<html>log in</html>", "not answer as the hub", "on another computer"),
+        (200, b"{}", "not answer as the hub", "on another computer"),
+    ],
+)
+def test_answers_of_mirrors_and_proxies_are_explained(
+    status: int, body: bytes, why: str, fix: str, cli: Run, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub, "_answer", lambda request: hub._send(request, status, body))
+    failed = cli("models", "add", ESM)
+    assert failed.exit_code == 69, failed.exception
+    reason, remedy = failed.stderr.split("why: ")[1].split("fix: ")
+    assert why in reason and fix in remedy
+
+
+def test_without_transformers_nothing_is_downloaded(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    for start in (lambda: models.load(ESM), lambda: models.Model.create("plm", preset="tiny")):
+        with pytest.raises(MissingDependencyError, match="transformers"):
+            start()
+    assert hub.requests == []
 
 
 def test_what_could_be_a_path_is_not_looked_up_on_the_hub(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -106,6 +106,14 @@ def test_run_resumes_after_kill_9_with_the_same_bytes(
 def test_a_folder_keeps_to_one_input_and_one_setting(whole: Path, model: Path, examples: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="half is False there, and True now"):
         embed_file(examples / "globins.fasta", whole, model=model, shard_size=10, half=True)
+    with pytest.raises(UsageError) as refused:
+        embed_file(examples / "globins.fasta", whole, model=model, shard_size=10, precision="bf16")
+    assert refused.value.why == "precision is 'fp32' there, and 'bf16' now"
+    half = tmp_path / "half"
+    embed_file(examples / "globins.fasta", half, model=model, shard_size=10, precision="bf16", shard="1/5")
+    with pytest.raises(UsageError) as refused:
+        embed_file(examples / "globins.fasta", half, model=model, shard_size=10)
+    assert refused.value.why == "precision is 'bf16' there, and 'fp32' now"
     text = (examples / "globins.fasta").read_text()
     (tmp_path / "other.fasta").write_text(text[text.index(">", 1) :])
     with pytest.raises(BadInputError, match="belongs to another input"):

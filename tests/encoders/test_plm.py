@@ -308,6 +308,11 @@ def emptied(folder: Path) -> None:
     save_file({n: t for n, t in tensors.items() if "layer.1" not in n}, folder / "model.safetensors", {"format": "pt"})
 
 
+def protbert_tokens(folder: Path) -> None:
+    checkpoints._bert_tokens(folder)
+    (folder / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": False, "tokenizer_class": "BertTokenizer"}))
+
+
 def renamed(folder: Path) -> None:
     change(folder, model_type="protein-thing", auto_map={"AutoModel": "modeling.Thing"})
     (folder / "modeling.py").write_text("raise SystemExit('this code ran')")
@@ -317,6 +322,8 @@ def renamed(folder: Path) -> None:
     ("damage", "message"),
     [
         (lambda f: change(f, model_type="bert"), "lacks weights of its architecture, 'bert'"),
+        (lambda f: change(f, num_attention_heads=3), r"not a multiple of the number of attention heads \(3\)"),
+        (lambda f: change(f, hidden_size="many"), "cannot be read as a checkpoint of 'esm'"),
         (lambda f: change(f, model_type="bart", is_encoder_decoder=True), "encoder with a decoder"),
         (lambda f: change(f, is_folding_model=True), "structures"),
         (renamed, "code of its own"),
@@ -326,13 +333,14 @@ def renamed(folder: Path) -> None:
         (lambda f: change(f, vocab_size=40), "cannot be read|lacks weights"),
         (lambda f: (f / "vocab.txt").write_text("\n".join(VOCABULARY[:-9])), "no token for"),
         (lambda f: (f / "vocab.txt").write_text("\n".join([*VOCABULARY[:4], *"xyz", *VOCABULARY[4:]])), "another model"),
+        (protbert_tokens, "belongs to another model\nwhy: its pad_token_id is 0, and that of the model is 1"),
         (lambda f: (f / "vocab.txt").write_text("the\nof\nprotein"), "not a model of proteins|cannot be read"),
         (lambda f: (f / "tokenizer.json").write_text("{"), "tokenizer of .* cannot be read"),
         (lambda f: (f / "model.safetensors").write_bytes(b"\0" * 99), "cannot be read"),
     ],
     ids=[
-        *("bert", "decoder", "folding", "remote-code", "no-config", "pickle", "incomplete", "vocabulary"),
-        *("letters-missing", "other-tokenizer", "words", "tokenizer-damaged", "damaged"),
+        *("bert", "heads", "text-for-a-number", "decoder", "folding", "remote-code", "no-config", "pickle", "incomplete"),
+        *("vocabulary", "letters-missing", "more-tokens", "tokens-of-protbert", "words", "tokenizer-damaged", "damaged"),
     ],
 )
 def test_other_checkpoints_are_refused(damage: Any, message: str, checkpoint: Path, tmp_path: Path) -> None:
@@ -370,6 +378,30 @@ def test_the_configuration_of_a_checkpoint_chooses_neither_kernels_nor_quantisat
     assert model.encoder.backbone.config._attn_implementation in ("sdpa", "eager")
     assert model.fingerprint == plain.fingerprint
     assert Model.load(model.save(tmp_path / "model")).fingerprint == model.fingerprint
+
+
+@pytest.mark.parametrize("kind", ["esm2", "esm1b", "prott5", "protbert", "esmc"])
+def test_the_fingerprint_is_changed_by_what_changes_the_vectors_and_by_nothing_else(
+    kind: str, pretrained: Callable[[str], Path], tmp_path: Path
+) -> None:
+    def of(name: str, **words: Any) -> tuple[str, np.ndarray]:
+        folder = shutil.copytree(pretrained(kind), tmp_path / name)
+        change(folder, **words)
+        model = Model.load(folder)
+        assert Model.load(model.save(tmp_path / f"{name}-saved")).fingerprint == model.fingerprint
+        return model.fingerprint, Embedder(model).pooled(["MKVLAAGG"])
+
+    before, vector = of("before")
+    training = {"initializer_range": 0.5, "use_cache": False, "id2label": {"0": "x"}, "attention_dropout": 0.3}
+    training |= {"t5": {"dropout_rate": 0.3}, "esm": {"hidden_dropout_prob": 0.3}}.get(kind[:3], {})
+    same, equal = of("same", **training)
+    assert same == before and np.array_equal(equal, vector)
+    decisive: dict[str, Any] = {
+        "prott5": {"layer_norm_epsilon": 0.5},
+        "esmc": {"rope_parameters": {"rope_theta": 10.0, "rope_type": "default"}},
+    }.get(kind, {"layer_norm_eps": 0.5})
+    other, moved = of("other", **decisive)
+    assert other != before and np.abs(moved - vector).max() > 1e-4
 
 
 @pytest.mark.parametrize("kind", ["bert", "bloom"])

@@ -79,7 +79,7 @@ def _bert(transformers: Any) -> Any:
     return transformers.BertForMaskedLM(
         transformers.BertConfig(
             vocab_size=30, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
-            max_position_embeddings=400, initializer_range=SPREAD,
+            max_position_embeddings=400, initializer_range=SPREAD, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
         )
     )  # fmt: skip
 
@@ -96,7 +96,7 @@ _MODELS: dict[str, Callable[[Any], Any]] = {
     "protbert": _bert,
     "prott5": _t5(128),
     "prostt5": _t5(150),
-    "ankh": _t5(144, feed_forward_proj="gated-gelu", relative_attention_num_buckets=64),
+    "ankh": _t5(144, feed_forward_proj="gated-gelu", relative_attention_num_buckets=64, dropout_rate=0.0),
 }
 
 

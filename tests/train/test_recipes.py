@@ -88,8 +88,10 @@ def trees(examples: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_recipe_beats_the_loss_of_a_collapsed_encoder(recipe: str, trees: Path, tmp_path: Path) -> None:
     steps, run = 200, tmp_path / "run"
     changes = {"encoder.preset": "tiny", "batch.pairs": 32, "validation.every": steps, "precision": "fp32"}
-    train_model([trees], run, recipe=recipe, steps=steps, device="cpu", settings=changes)
-    metrics = pl.read_parquet(run / "metrics.parquet")[-20:]
+    teachers = ("default",) if recipe == "distil" else ()
+    train_model([trees], run, recipe=recipe, steps=steps, device="cpu", settings=changes, teachers=teachers)
+    everything = pl.read_parquet(run / "metrics.parquet")
+    metrics, loss = everything[-20:], "contrastive_loss" if teachers else "loss"
     config = tomllib.loads((run / "config.toml").read_text())
     task = ContrastiveTask(config)
     corpus = load_corpus([trees], config, every_view=task.requirements.views == "all")
@@ -98,8 +100,12 @@ def test_every_recipe_beats_the_loss_of_a_collapsed_encoder(recipe: str, trees: 
     limits = [collapsed_loss(run, corpus, steps - 1), best_constant(recipe, negatives)]
     if "ceiling" in metrics.columns:  # log K, exactly, with its masks
         limits.append(metrics["ceiling"].mean())
-    assert metrics["loss"].mean() < min(limits) - 0.05, limits
+    assert metrics[loss].mean() < min(limits) - 0.05, limits
     assert metrics["val_rank"][-1] > 5
+    if teachers:  # the student has learned of the teacher, in each of the losses
+        assert metrics["crd_bound"].mean() > 0.1
+        before, after = (part["similarity-distillation_loss"].mean() for part in (everything[:10], metrics))
+        assert after < 0.8 * before
 
 
 def test_protsent_is_the_ranking_loss_with_a_scale_of_20_in_both_directions(simulated_file: Callable[..., Path]) -> None:

@@ -60,7 +60,12 @@ MORE: dict[str, tuple[str, dict[str, Any]]] = {
     "esm2 frozen": ("simclr", {"encoder.parameters.mode": "frozen", "encoder.parameters.project": 12}),
     "esm2 lora": ("simclr", {"encoder.parameters.mode": "lora", "batch.activation_checkpointing": True}),
     "esm2 full": ("simclr", {"encoder.parameters.mode": "full", **BOTH}),
+    "ankh lora": ("simclr", {"encoder.parameters.mode": "lora", **BOTH}),
+    "ankh full": ("simclr", {"encoder.parameters.mode": "full"}),
+    "protbert full": ("simclr", {"encoder.parameters.mode": "full"}),
+    "esmc full": ("simclr", {"encoder.parameters.mode": "full"}),
 }
+PRETRAINED = ("esm2", "ankh", "protbert", "esmc")
 
 
 @pytest.fixture(scope="module")
@@ -68,14 +73,16 @@ def families(simulated_file: Callable[..., Path]) -> Path:
     return simulated_file(7, members=20, in_clan=2)
 
 
-def made(cases: dict[str, tuple[str, dict[str, Any]]], families: Path, checkpoint: Path | None) -> dict[str, dict[str, Any]]:
+def made(
+    cases: dict[str, tuple[str, dict[str, Any]]], families: Path, pretrained: Callable[[str], Path]
+) -> dict[str, dict[str, Any]]:
     """Return cases as the processes read them."""
     found: dict[str, dict[str, Any]] = {}
     for name, (recipe, changes) in cases.items():
         settings = {**SMALL, **changes}
-        if name.startswith("esm2"):
+        if name.startswith(PRETRAINED):
             settings = {key: value for key, value in settings.items() if key in changes or not key.startswith("encoder")}
-            settings |= {"encoder.name": "plm", "encoder.parameters.checkpoint": str(checkpoint)}
+            settings |= {"encoder.name": "plm", "encoder.parameters.checkpoint": str(pretrained(name.split()[0]))}
         again = name.startswith("momentum")
         found[name] = {"recipe": recipe, "settings": settings, "families": str(families), "again": again}
     return found
@@ -97,11 +104,15 @@ class Comparison:
         pytest.param((4, FEW | MORE), id="4", marks=pytest.mark.slow),
     ],
 )
-def compared(request: pytest.FixtureRequest, families: Path, tmp_path_factory: pytest.TempPathFactory) -> Comparison:
+def compared(
+    request: pytest.FixtureRequest,
+    families: Path,
+    pretrained: Callable[[str], Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Comparison:
     ranks, chosen = request.param
     folder = tmp_path_factory.mktemp("ranks")
-    checkpoint = request.getfixturevalue("esm_checkpoint") if chosen is not FEW else None
-    cases = made(chosen, families, checkpoint)
+    cases = made(chosen, families, pretrained)
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     alone = {name: worker.steps(case, World()) for name, case in cases.items()}

@@ -71,8 +71,11 @@ def families(simulated_file: Callable[..., Path]) -> Path:
     return simulated_file(7, members=20, in_clan=2)
 
 
-def cases(families: Path) -> dict[str, dict[str, Any]]:
-    """Every objective, with a head, a critic that learns where it may, and queues; and a teacher."""
+PRETRAINED = [("esm2", "lora"), ("esm2", "full"), ("ankh", "lora"), ("protbert", "full"), ("esmc", "full")]
+
+
+def cases(families: Path, pretrained: Callable[[str], Path]) -> dict[str, dict[str, Any]]:
+    """Every objective, with a head, a critic that learns where it may, and queues; a teacher; and pretrained encoders."""
     found: dict[str, dict[str, Any]] = {}
     for name in OBJECTIVES.names():
         recipe = name if name in RECIPES else "simclr"
@@ -91,11 +94,17 @@ def cases(families: Path) -> dict[str, dict[str, Any]]:
     taught = {"teachers": ["default"], "distillation.residues": 1.0, "distillation.sequences": 9, "head.norm": True}
     settings = {**SMALL, **taught, "distillation.weights.crd": 1.0, "distillation.weights.similarity-distillation": 1.0}
     found["distillation"] = {"recipe": "simclr", "settings": settings, "families": str(families)}
+    for kind, mode in PRETRAINED:
+        settings = {key: value for key, value in SMALL.items() if not key.startswith("encoder")} | {
+            "encoder.name": "plm", "encoder.parameters": {"checkpoint": str(pretrained(kind)), "mode": mode},
+            "batch.grad_cache": kind == "ankh", "batch.activation_checkpointing": kind == "protbert",
+        }  # fmt: skip
+        found[f"{kind} {mode}"] = {"recipe": "simclr", "settings": settings, "families": str(families)}
     return found
 
 
 @pytest.fixture(scope="module")
-def alone(families: Path) -> dict[str, Any]:
+def alone(families: Path, pretrained: Callable[[str], Path]) -> dict[str, Any]:
     """What one process computes."""
     spec = importlib.util.spec_from_file_location("ranks_gradients", WORKER)
     assert spec is not None and spec.loader is not None
@@ -103,16 +112,16 @@ def alone(families: Path) -> dict[str, Any]:
     spec.loader.exec_module(worker)
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    found = {name: worker.steps(case, World()) for name, case in cases(families).items()}
+    found = {name: worker.steps(case, World()) for name, case in cases(families, pretrained).items()}
     torch.set_num_threads(before)
     return found
 
 
 @pytest.mark.parametrize("ranks", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_every_loss_and_queue_gives_the_gradients_of_one_process(
-    ranks: int, families: Path, alone: dict[str, Any], tmp_path: Path
+    ranks: int, families: Path, pretrained: Callable[[str], Path], alone: dict[str, Any], tmp_path: Path
 ) -> None:
-    (tmp_path / "cases.json").write_text(json.dumps(cases(families)))
+    (tmp_path / "cases.json").write_text(json.dumps(cases(families, pretrained)))
     done = torchrun(ranks, WORKER, tmp_path / "cases.json", tmp_path / "found")
     assert done.returncode == 0, done.stderr.decode()
     found = [torch.load(tmp_path / f"found-{rank}.pt", weights_only=True) for rank in range(ranks)]
@@ -125,7 +134,7 @@ def test_every_loss_and_queue_gives_the_gradients_of_one_process(
             error = (here.double() - true.double()).norm() / true.double().norm().clamp(min=1e-3)
             assert here.isfinite().all() and error < 1e-5, (name, key, float(error))
             assert all(torch.equal(other[name][key], here) for other in found[1:]), (name, key)
-    assert set(alone) == {*OBJECTIVES.names(), "distillation"}
+    assert set(alone) == {*OBJECTIVES.names(), "distillation", *(f"{kind} {mode}" for kind, mode in PRETRAINED)}
 
 
 RUN = {
