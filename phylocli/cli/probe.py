@@ -20,6 +20,7 @@ EXAMPLES = [
     "phylocli probe emb.parquet --labels scope.tsv --tasks classification --columns fold --split-by superfamily -o report",
     "phylocli probe emb.csv --labels labels.tsv --classes taxid --features 'd*' --explain",
     "phylocli probe --model run/model --benchmark scope --data benchmarks/ --baselines phmmer -o report",
+    "phylocli probe new.fasta --tasks generation --sequences families.sto --labels run/split.parquet -o report",
     "phylocli probe --model run/model --layers all --labels labels.tsv -o report",
 ]
 NO_ARGS_IS_HELP = True
@@ -31,7 +32,8 @@ def command(
         list[str] | None,
         typer.Argument(
             metavar="[NAME=]TABLE...",
-            help="Tables of embeddings (Parquet, Arrow, TSV, CSV, NPZ, HDF5). The first is compared with the others.",
+            help="Tables of embeddings (Parquet, Arrow, TSV, CSV, NPZ, HDF5), or generated sequences for --tasks "
+            "generation. The first is compared with the others.",
         ),
     ] = None,
     *,
@@ -56,7 +58,10 @@ def command(
     sequences: Annotated[
         str | None,
         typer.Option(
-            "--sequences", metavar="FASTA", help="Sequences, for baselines and models (default: label column 'sequence')."
+            "--sequences",
+            metavar="FASTA",
+            help="Sequences, for baselines and models (default: label column 'sequence'); for --tasks generation aligned "
+            "families.",
         ),
     ] = None,
     trees: Annotated[

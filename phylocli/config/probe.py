@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -14,6 +15,7 @@ from phylocli.core.errors import UsageError
 from phylocli.core.plugins import BASELINES, BENCHMARKS, PROBES
 
 TASKS, STATISTICS, REPORT = "Tasks and baselines", "Splits and intervals", "Report"
+GENERATION = "Task generation"
 
 Projection = Literal["auto", "umap", "tsne", "pca", "none"]
 
@@ -107,6 +109,11 @@ class ProbeConfig(LabelsConfig):
     """Let the bootstrap resample whole classes of this column, or clusters by sequence identity."""
     replicates: Annotated[int, Field(ge=100), Cli(metavar="N", panel=STATISTICS)] = 2000
     """Bootstrap replicates."""
+    profiles: Annotated[str | None, Cli(metavar="HMM", panel=GENERATION, file=True)] = None
+    """HMMER3 profiles of the families, such as Pfam-A.hmm, whose gathering thresholds count. By default, and where it has
+    none, they are built from the training members."""
+    min_bits: Annotated[float, Field(gt=0, lt=math.inf), Cli(metavar="BITS", panel=GENERATION)] = 25.0
+    """Threshold of families without a gathering threshold."""
     projection: Annotated[Projection, Cli(panel=REPORT, formerly=("map",))] = "auto"
     """Method of the two-dimensional map; auto is UMAP if it is installed, else t-SNE."""
     title: Annotated[str | None, Cli(metavar="TEXT", panel=REPORT)] = None

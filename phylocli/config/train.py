@@ -125,6 +125,8 @@ class DecoderConfig(Plugin):
     """The part from which sequences are decoded."""
     target: Literal["own", "partner"] = "own"
     """What is decoded from the first view's latent vector: this view, or its partner."""
+    background: Literal["unigram", "profile"] = "unigram"
+    """The stated p(x): composition and lengths of all families, or the profile of the sequence's own family."""
 
 
 class DiffusionConfig(Config):

@@ -26,7 +26,7 @@ NONE = 0
 
 
 @dataclass(frozen=True)
-class DiffusionConfig:
+class DiffusionArchitecture:
     """The architecture of a latent diffusion model.
 
     Attributes:
@@ -61,7 +61,7 @@ class LatentDiffusion(nn.Module):
     mean: Tensor
     scale: Tensor
 
-    def __init__(self, config: DiffusionConfig) -> None:
+    def __init__(self, config: DiffusionArchitecture) -> None:
         super().__init__()
         if config.prediction not in ("v", "epsilon"):
             raise UsageError(f"a diffusion cannot predict {config.prediction!r}", fix="choose v or epsilon")
@@ -247,7 +247,7 @@ class LatentDiffusion(nn.Module):
         return diffusion.to(device).eval()
 
 
-def _config(found: Mapping[str, object]) -> DiffusionConfig:
+def _config(found: Mapping[str, object]) -> DiffusionArchitecture:
     """Return the configuration in diffusion.json.
 
     Raises:
@@ -265,7 +265,7 @@ def _config(found: Mapping[str, object]) -> DiffusionConfig:
     prediction: Prediction = "epsilon" if found["prediction"] == "epsilon" else "v"
     if found["prediction"] != prediction:
         raise ValueError(f"prediction is {found['prediction']!r:.50}")
-    return DiffusionConfig(conditions=tuple(conditions), prediction=prediction, **sizes)
+    return DiffusionArchitecture(conditions=tuple(conditions), prediction=prediction, **sizes)
 
 
 class Average(nn.Module):

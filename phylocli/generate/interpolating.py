@@ -75,8 +75,8 @@ def interpolate(
 
     Examples:
         >>> from phylocli.generate import interpolate
-        >>> from phylocli.models.config import DecoderConfig
-        >>> decoder = DecoderConfig("convolutional", {"width": 8, "depth": 1})  # of a trained model, see the recipe hybrid
+        >>> from phylocli.models.config import DecoderArchitecture
+        >>> decoder = DecoderArchitecture("convolutional", {"width": 8, "depth": 1})  # of a trained model
         >>> model = phylocli.Model.create("convolutional", preset="tiny", decoder=decoder).eval()
         >>> [round(x.t, 2) for x in interpolate("MKTAYIAKQR", "MKVLWWAALLK", model, steps=3)]
         [0.0, 0.5, 1.0]

@@ -63,8 +63,8 @@ def reconstruct(sequences: Sequences, model: Model, *, temperature: float = 0.0,
 
     Examples:
         >>> from phylocli.generate import reconstruct
-        >>> from phylocli.models.config import DecoderConfig
-        >>> decoder = DecoderConfig("convolutional", {"width": 8, "depth": 1})  # of a trained model, see the recipe hybrid
+        >>> from phylocli.models.config import DecoderArchitecture
+        >>> decoder = DecoderArchitecture("convolutional", {"width": 8, "depth": 1})  # of a trained model
         >>> model = phylocli.Model.create("convolutional", preset="tiny", decoder=decoder).eval()
         >>> (found,) = reconstruct(["MKTAYIAKQR"], model)
         >>> found.log_likelihood < 0

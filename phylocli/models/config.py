@@ -10,7 +10,7 @@ from phylocli.core.alphabet import check_alphabet
 
 
 @dataclass(frozen=True)
-class DecoderConfig:
+class DecoderArchitecture:
     """The decoder of a model, and how its latent vectors z = [y, w] are divided.
 
     Attributes:
@@ -61,7 +61,7 @@ class ModelConfig:
     whitened: float = 0.0
     whitened_to: int = 0
     heads: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    decoder: DecoderConfig | None = None
+    decoder: DecoderArchitecture | None = None
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Self:
@@ -78,7 +78,7 @@ class ModelConfig:
         fitted = {key: number(content[key]) for key, number in numbers.items() if content.get(key)}
         heads = {str(name): {key: int(n) for key, n in found.items()} for name, found in content.get("heads", {}).items()}
         alphabet = check_alphabet(content.get("alphabet", "protein"))
-        decoder = DecoderConfig.from_json(content["decoder"]) if "decoder" in content else None
+        decoder = DecoderArchitecture.from_json(content["decoder"]) if "decoder" in content else None
         return cls(**{key: content[key] for key in kinds}, alphabet=alphabet, heads=heads, decoder=decoder, **fitted)
 
     def to_json(self) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from phylocli.decoders import SequenceDecoder, build_decoder
 from phylocli.encoders.poolings import build_pooling
 from phylocli.formats.streams import PathLike, atomic_directory, file_sha256, note_input
 from phylocli.models import catalogue
-from phylocli.models.config import DecoderConfig, ModelConfig
+from phylocli.models.config import DecoderArchitecture, ModelConfig
 from phylocli.models.device import choose_device
 from phylocli.models.heads import HeadNetwork, find_head
 from phylocli.models.kernel_features import KernelMean
@@ -110,7 +110,7 @@ class Model(nn.Module):
         seed: int = 0,
         alphabet: str = "protein",
         heads: Mapping[str, Mapping[str, int]] | None = None,
-        decoder: DecoderConfig | None = None,
+        decoder: DecoderArchitecture | None = None,
     ) -> Self:
         """Return a model with random weights; the same arguments give the same weights.
 

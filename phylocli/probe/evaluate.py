@@ -136,6 +136,9 @@ class _Task:
 
 def applies_to(probe: ProbePlugin, embedding: Embedding) -> bool:
     """Return whether an embedding has the data that a probe needs: residue vectors, similarities, or vectors."""
+    of_generated = getattr(probe, "OF_GENERATED", False)
+    if of_generated or embedding.generated is not None:
+        return of_generated and embedding.generated is not None
     if embedding.search is not None:
         return getattr(probe, "BY_SIMILARITY", False)
     if getattr(probe, "NEEDS_RESIDUES", False):
@@ -292,7 +295,7 @@ class _Scorer:
             estimate = estimates.get(metric)
             if estimate is None:
                 continue
-            groups = self.data.groups(estimate.rows)
+            groups = self.data.groups(estimate.rows) if estimate.groups is None else estimate.groups
             draws = replicate(estimate, self.replicates, self.seed, groups)
             figures = _figures(estimate, draws)
             self.metrics.append(MetricRow(embedding=embedding.name, task=task.name, level=level, metric=metric, **figures))

@@ -8,15 +8,19 @@ from collections.abc import Sequence as SequenceOf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from phylocli.config.probe import ProbeConfig
 from phylocli.core.errors import UsageError
 from phylocli.core.plugins import BASELINES, PROBES
+from phylocli.formats.embeddings import EmbeddingTable
 from phylocli.formats.provenance import provenance
 from phylocli.formats.streams import PathLike
 from phylocli.models.model import Model
 from phylocli.probe.baselines import NONE, UNTRAINED, baseline, default_baselines, window_baseline
 from phylocli.probe.evaluate import evaluate
 from phylocli.probe.evaluation_spec import EvaluationSpec, benchmark_spec, read_spec
+from phylocli.probe.generation import NaturalFamilies, SequenceSet, baselines, read_set
 from phylocli.probe.inputs.dataset import Dataset
 from phylocli.probe.inputs.embedding import Embedding
 from phylocli.probe.inputs.model_embeddings import embed_items, load_model, with_untrained
@@ -26,6 +30,9 @@ from phylocli.probe.metrics import Metrics, check_target
 
 if TYPE_CHECKING:
     import polars as pl
+
+GENERATION = "generation"
+"""The task whose subjects are sequences, not embeddings."""
 
 logger = logging.getLogger(__name__)
 
@@ -47,12 +54,13 @@ def probe(
 
     Args:
         embeddings: an `EmbeddingTable`, a path (see `read_embeddings`), an `Embedding` or a `NamedSource`, or several of
-            them; the first is compared with the others.
+            them; the first is compared with the others. For the task `generation`: files of generated sequences.
         labels: a table or polars frame with a column of ids, columns of labels, and optionally a split and sequences; None
-            with a benchmark, or to evaluate on `trees` only.
+            with a benchmark, or to evaluate on `trees` only. For the task `generation`: the split of the run.
         config: the configuration; None uses the defaults.
         models: phylocli models with which the sequences are embedded.
-        sequences: FASTA or Stockholm file, for models and baselines; None uses the column `sequence` of the labels.
+        sequences: FASTA or Stockholm file, for models and baselines; None uses the column `sequence` of the labels. For the
+            task `generation`: aligned family records.
         trees: Stockholm records with trees, for patristic distances.
         data: folder of the benchmark's files.
         **options: fields of `ProbeConfig` that override the configuration.
@@ -70,6 +78,8 @@ def probe(
         'sensitivity to first FP'
     """
     config = ProbeConfig.of(config, options)
+    if GENERATION in config.tasks:
+        return _probe_generated(many(embeddings), labels, config, many(models), sequences)
     given, named_models = many(embeddings), many(models)
     if not given and not named_models and not config.baselines:
         raise UsageError("no embeddings to evaluate", fix="give a table, a model with --model, or only baselines")
@@ -122,6 +132,57 @@ def probe(
     parameters = {**config.to_parameters(), "tasks": [task.name for task in metrics.tasks], "baselines": wanted}
     metrics.provenance = dict(provenance("probe", parameters, config.seed))
     return metrics
+
+
+def _probe_generated(
+    sources: SequenceOf[Source],
+    labels: PathLike | pl.DataFrame | None,
+    config: ProbeConfig,
+    models: SequenceOf[ModelSource],
+    families: PathLike | None,
+) -> Metrics:
+    """Evaluate files of generated sequences, with the baselines of the task.
+
+    Raises:
+        UsageError: other tasks are requested too, or families or their split are missing.
+        BadInputError: an input cannot be read, or a sequence is of no known family.
+    """
+    if config.tasks != (GENERATION,) or config.benchmark is not None:
+        raise UsageError(
+            "the task generation runs on its own", why="it reads generated sequences, not embeddings", fix="run it alone"
+        )
+    if labels is None or families is None:
+        raise UsageError(
+            "generated sequences are compared with the natural ones of their families",
+            fix="give the families with --sequences FAMILIES.sto, and with --labels the split of the run (split.parquet)",
+        )
+    loaded = dict(_load(source, config.device) for source in models or (NamedSource("default", None),))
+    natural = NaturalFamilies.read(families, labels, loaded, hmms=config.profiles, min_bits=config.min_bits)
+    sets = []
+    for source in sources:
+        name, place = source if isinstance(source, NamedSource) else (None, source)
+        if isinstance(place, Embedding | EmbeddingTable):
+            raise UsageError("the task generation reads sequences, not embeddings", fix="give FASTA files")
+        made = read_set(place, natural.held_out.profiles)
+        sets.append(_as_embedding(name or Path(str(place)).name.split(".")[0], made, str(place), baseline=False))
+    wanted = () if config.baselines == (NONE,) else baselines(natural, config.seed).items()
+    sets += [_as_embedding(name, made, "computed from the families", baseline=True) for name, made in wanted]
+    metrics = evaluate(
+        Dataset(list(map(str, range(len(natural.held_out)))), natural=natural),
+        sets,
+        tasks=[GENERATION],
+        replicates=config.replicates,
+        title=config.title or "Evaluation of generated sequences",
+        seed=config.seed,
+    )
+    fingerprints = {name: model.fingerprint for name, model in loaded.items()}
+    metrics.provenance = dict(provenance("probe", {**config.to_parameters(), "models": fingerprints}, config.seed))
+    return metrics
+
+
+def _as_embedding(name: str, made: SequenceSet, source: str, *, baseline: bool) -> Embedding:
+    """Return a set of sequences as a subject of evaluation."""
+    return Embedding(name, [], np.zeros((0, 0), dtype=np.float32), source, baseline=baseline, generated=made)
 
 
 def run_probes(

@@ -32,6 +32,7 @@ class Estimate:
         statistic: the estimate of the items with these indices (sampled from 0 … n−1 with replacement); None if `items` is
             given.
         rows: the row of the dataset of each item, shape (n,); None if items are something else (families).
+        groups: for items that are no rows of the dataset, the group code of each, shape (n,).
         chance: the expected value of an uninformative embedding; None if this has no meaning.
         interval: `percentile` of the replicates, or `normal`: the value ± 1.96 standard deviations of the replicates, for
             statistics that repeated items bias (clusterings, ranks of matrices).
@@ -45,17 +46,25 @@ class Estimate:
     items: FloatArray | None = None
     statistic: Callable[[IntArray], float] | None = None
     rows: IntArray | None = None
+    groups: IntArray | None = None
     chance: float | None = None
     interval: Literal["percentile", "normal"] = "percentile"
     replicates: int | None = None
     bounds: tuple[float, float] = (-np.inf, np.inf)
 
 
-def mean_estimate(metric: str, items: npt.ArrayLike, rows: IntArray | None = None, chance: float | None = None) -> Estimate:
+def mean_estimate(
+    metric: str,
+    items: npt.ArrayLike,
+    rows: IntArray | None = None,
+    chance: float | None = None,
+    *,
+    groups: IntArray | None = None,
+) -> Estimate:
     """Return the estimate that is the mean of per-item values; NaN if there are no items."""
     values = np.asarray(items, dtype=np.float64)
     value = float(values.mean()) if len(values) else float("nan")
-    return Estimate(metric, value, len(values), items=values, rows=rows, chance=chance)
+    return Estimate(metric, value, len(values), items=values, rows=rows, groups=groups, chance=chance)
 
 
 def resamples(n: int, replicates: int, seed: int, groups: IntArray | None = None) -> Iterator[IntArray]:

@@ -22,7 +22,7 @@ from phylocli.config.train import TrainConfig
 from phylocli.core import console
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.core.words import counted
-from phylocli.diffusion import Average, DiffusionConfig, LatentDiffusion, conditions_of
+from phylocli.diffusion import Average, DiffusionArchitecture, LatentDiffusion, conditions_of
 from phylocli.diffusion.latent_diffusion import DESCRIPTION, NONE
 from phylocli.formats import read_families
 from phylocli.formats.provenance import provenance
@@ -273,7 +273,7 @@ def divided(latents: Latents, config: TrainConfig) -> tuple[Latents, Latents | N
 def _make(latents: Latents, config: TrainConfig) -> DiffusionTask:
     """Return a task with random weights, a function of the seed."""
     given = config.diffusion
-    architecture = DiffusionConfig(
+    architecture = DiffusionArchitecture(
         latents.vectors.shape[1], latents.conditions, given.prediction, given.times, given.width, given.depth
     )
     with torch.random.fork_rng(devices=[]):

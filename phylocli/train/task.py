@@ -23,15 +23,16 @@ from phylocli.critics import build_critic
 from phylocli.decoders import LETTERS
 from phylocli.encoders import pad_batch
 from phylocli.encoders.base.activation_checkpointing import checkpointed
-from phylocli.models.config import DecoderConfig
+from phylocli.models.config import DecoderArchitecture
 from phylocli.models.heads import find_head
 from phylocli.models.model import Model
 from phylocli.objectives import Batch, build_objective, requirements_of
 from phylocli.objectives.base.batch import Decoded
 from phylocli.objectives.base.memory_bank import MemoryBank
+from phylocli.objectives.base.profile import FamilyProfiles, match_states
 from phylocli.train.data.residue_labels import LabelledBatch
 from phylocli.train.data.teachers import Teacher, TeacherBatch, open_teachers
-from phylocli.train.data.types import PairBatch, chunks_by_length
+from phylocli.train.data.types import FamilySource, PairBatch, chunks_by_length
 from phylocli.train.distillation import Distillation
 from phylocli.train.parallel.execution import Execution
 from phylocli.train.parallel.grad_cache import Encoded, Keep, encode
@@ -75,10 +76,18 @@ class ContrastiveTask(Trainable):
             seed=config.seed,
             alphabet=config.alphabet,
             heads=config.heads,
-            decoder=DecoderConfig(decoder.name, decoder.parameters, decoder.y, decoder.reads) if decoder.name else None,
+            decoder=DecoderArchitecture(decoder.name, decoder.parameters, decoder.y, decoder.reads)
+            if decoder.name
+            else None,
         )
         self.contrasted = self.model.part(decoder.contrast) if decoder.name else slice(None)
-        self.target = decoder.target
+        self.target, self.background = decoder.target, decoder.background
+        self.profiles: FamilyProfiles | None = None
+        if self.background == "profile" and self.target == "partner" and batch.cross_family_fraction:
+            raise UsageError(
+                "the profile of a family is no background for a partner of another family",
+                fix="set batch.cross_family_fraction=0, or decoder.background=unigram",
+            )
         self.head_weights = config.residues.heads
         if encoder.start:
             pooled = self.model.blend(models.load(encoder.start), 1.0)
@@ -278,7 +287,34 @@ class ContrastiveTask(Trainable):
         tokens, mask = pad_batch(sequences, self.device)
         letters = tokens - FIRST_RESIDUE
         unknown = (letters < 0) | (letters >= LETTERS[self.model.alphabet])
-        return Decoded(log_likelihood, letters.masked_fill(unknown, -1), mask.sum(1))
+        x = Decoded(log_likelihood, letters.masked_fill(unknown, -1), mask.sum(1))
+        if self.profiles is not None:
+            assert x.letters is not None
+            assert x.lengths is not None
+            family = torch.from_numpy(pairs.family).to(self.device, non_blocking=True)
+            x.log_background = self.profiles(x.letters, x.lengths, family).to(log_likelihood.dtype)
+        return x
+
+    def read_families(self, families: Sequence[FamilySource]) -> None:
+        """Make the profiles of the families of the corpus, if they are the background of decoded sequences.
+
+        Raises:
+            UsageError: families without alignments, or nucleotides.
+        """
+        if self.background != "profile" or not self.requirements.decoder:
+            return
+        if self.model.alphabet != "protein":
+            raise UsageError("profiles are of proteins", fix="set decoder.background=unigram")
+        alignments = []
+        for family in families:
+            members = family.members()
+            if members.columns is None:
+                raise UsageError(
+                    f"{family.label} is not aligned, so it has no profile",
+                    fix="align the families first with 'phylocli align', or set decoder.background=unigram",
+                )
+            alignments.append(match_states(members.tokens, members.columns))
+        self.profiles = FamilyProfiles(alignments).to(self.device)
 
     def further_views(self, pairs: PairBatch) -> list[list[Tokens]]:
         """Return the views that are embedded in addition to the first."""

@@ -166,6 +166,7 @@ def _train(folder: Path, config: TrainConfig, saved: Saved | None, device: torch
     world.check_same("families", lambda: repr([(f.label, f.clan, f.size) for f in corpus.families]).encode())
     if corpus.pairs < world.size:
         raise UsageError(f"{corpus.pairs} pairs a step are too few for {world.size} processes", fix="raise batch.pairs")
+    task.read_families(corpus.families)
     final_steps = finalization_steps(config)
     for final in final_steps:
         final.check(task, corpus)

@@ -92,6 +92,8 @@ def collapsed_loss(folder: PathLike, corpus: Corpus, step: int) -> float:
     with torch.no_grad():
         for empty, full in zip(first.buffers(), last.buffers(), strict=True):
             empty.copy_(full)  # initial queues are empty: use the final ones
+        for task in (first, last):
+            task.read_families(corpus.families)
         represented = [(x.objective, x.forward_views(pairs)) for x in (first, last)]
     return min(_fitted(objective, *them) for objective, them in represented)
 

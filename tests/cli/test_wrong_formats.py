@@ -14,7 +14,7 @@ from typer.testing import Result
 
 from phylocli.embed import embed_file
 from phylocli.formats import Sequence, read_families, write_families
-from phylocli.models.config import DecoderConfig
+from phylocli.models.config import DecoderArchitecture
 from phylocli.models.model import Model
 from phylocli.predict.profiles import hmm_bytes
 from phylocli.tree import infer_trees
@@ -109,7 +109,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, examples: Path) -> Path:
     write_families(families, folder / "x.sto")
     write_families(infer_trees(families), folder / "trees.sto")
     Model.create("convolutional", preset="tiny", parameters={"width": 8, "depth": 1}, seed=0).save(folder / "model")
-    decoder = DecoderConfig("convolutional", {"width": 8, "depth": 1, "grid": 4, "max_length": 200}, y=0.25)
+    decoder = DecoderArchitecture("convolutional", {"width": 8, "depth": 1, "grid": 4, "max_length": 200}, y=0.25)
     Model.create("convolutional", preset="tiny", seed=0, decoder=decoder).save(folder / "decoder")
     (folder / "one.fasta").write_text(">a\nMKVLAAGIVG\n")
     (folder / "x.fasta").write_text("".join(f">{s.id}\n{s.residues}\n" for s in members))

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from phylocli.core.errors import BadInputError, UsageError
-from phylocli.diffusion import Average, DiffusionConfig, LatentDiffusion, conditions_of
+from phylocli.diffusion import Average, DiffusionArchitecture, LatentDiffusion, conditions_of
 from phylocli.diffusion.denoiser import Denoiser
 from phylocli.diffusion.latent_diffusion import DESCRIPTION, WEIGHTS
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-CONFIG = DiffusionConfig(2, ("PF1", "PF2"), width=40, depth=2)
+CONFIG = DiffusionArchitecture(2, ("PF1", "PF2"), width=40, depth=2)
 MEANS, SCALE = torch.tensor([[2.0, 10.0], [4.0, 13.0]]), 0.25
 
 
@@ -32,7 +32,7 @@ def mixture(n: int, seed: int) -> tuple[Tensor, Tensor]:
 @pytest.fixture(scope="module", params=["v", "epsilon"])
 def trained(request: pytest.FixtureRequest) -> LatentDiffusion:
     torch.manual_seed(0)
-    diffusion = LatentDiffusion(DiffusionConfig(2, ("PF1", "PF2"), request.param, width=40, depth=2))
+    diffusion = LatentDiffusion(DiffusionArchitecture(2, ("PF1", "PF2"), request.param, width=40, depth=2))
     data, codes = mixture(2000, 1)
     diffusion.standardise(data)
     average = Average(diffusion.denoiser, 0.99)
@@ -73,7 +73,7 @@ class Exact(torch.nn.Module):
 
 @pytest.fixture(scope="module", params=["v", "epsilon"])
 def exact(request: pytest.FixtureRequest) -> LatentDiffusion:
-    diffusion = LatentDiffusion(DiffusionConfig(2, ("PF1", "PF2"), request.param, width=8, depth=1))
+    diffusion = LatentDiffusion(DiffusionArchitecture(2, ("PF1", "PF2"), request.param, width=8, depth=1))
     diffusion.standardise(mixture(20000, 0)[0])
     diffusion.denoiser = Exact(diffusion)  # type: ignore[assignment]
     return diffusion.eval()

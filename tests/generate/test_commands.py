@@ -15,13 +15,14 @@ from phylocli.cli import build
 from phylocli.core.alphabet import decode_tokens, encode_tokens
 from phylocli.core.errors import EXIT_BAD_INPUT, EXIT_USAGE
 from phylocli.decoders import uniform_numbers
-from phylocli.diffusion import DiffusionConfig, LatentDiffusion
+from phylocli.diffusion import DiffusionArchitecture, LatentDiffusion
 from phylocli.encoders import pad_batch
-from phylocli.formats import Sequence, read_sequences
+from phylocli.formats import Sequence, read_families, read_sequences
 from phylocli.generate import interpolate, reconstruct
 from phylocli.generate.decoding import AT_ONCE
 from phylocli.generate.interpolating import on_the_line
-from phylocli.models.config import DecoderConfig
+from phylocli.generate.scoring import FamilyProfile
+from phylocli.models.config import DecoderArchitecture
 from phylocli.models.model import Model
 from phylocli.statistics.identity import identity
 
@@ -35,13 +36,13 @@ Call = Callable[..., Result]
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model with a decoder far from its initial weights, and a latent diffusion with random weights."""
     torch.manual_seed(0)
-    decoder = DecoderConfig("convolutional", {"width": 16, "depth": 1, "grid": 4, "max_length": 60}, y=0.25)
+    decoder = DecoderArchitecture("convolutional", {"width": 16, "depth": 1, "grid": 4, "max_length": 60}, y=0.25)
     model = Model.create("convolutional", preset="tiny", seed=0, decoder=decoder)
     with torch.no_grad():
         for weight in model.require_decoder().parameters():
             weight.add_(0.2 * torch.randn_like(weight))
     path = model.save(tmp_path_factory.mktemp("generate") / "model")
-    diffusion = LatentDiffusion(DiffusionConfig(64, ("PF1", "PF2", "CL1"), width=16, depth=1))
+    diffusion = LatentDiffusion(DiffusionArchitecture(64, ("PF1", "PF2", "CL1"), width=16, depth=1))
     torch.nn.init.normal_(diffusion.denoiser.output.weight)
     diffusion.save(path, model.fingerprint)
     return path
@@ -58,6 +59,8 @@ def call(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
     (tmp_path / "a.fasta").write_text(f">a first\n{A}\n")
     (tmp_path / "b.fasta").write_text(f">b\n{B}\n")
     (tmp_path / "both.fasta").write_text(f">a first\n{A}\n>b\n{B}\n")
+    rows = "".join(f"m{i} {A[:i] + 'A' + A[i + 1 :]}\n" for i in range(6))
+    (tmp_path / "one.sto").write_text(f"# STOCKHOLM 1.0\n#=GF AC PF1\n{rows}//\n")
     (tmp_path / "long.fasta").write_text(f">a\n{A}\n>toolong\n{'M' * 61}\n")
     monkeypatch.chdir(tmp_path)
 
@@ -145,10 +148,33 @@ def test_generate_decodes_the_samples_of_the_diffusion(call: Call, folder: Path,
     assert list(found) == [f"generated_{i}" for i in range(1, 6)]
     assert all(about == {"family": "PF2"} for _, about in found.values())
     parameters = json.loads(Path("new.fasta.provenance.json").read_text())["parameters"]
-    assert (parameters["family"], parameters["steps"], parameters["model"]) == ("PF2", 10, model.fingerprint)
+    assert (parameters["family"], parameters["steps"], parameters["model"]) == (["PF2"], 10, model.fingerprint)
     again = call(*words, "--seed", "3")
     assert again.stdout == Path("new.fasta").read_text()
     assert call(*words, "--seed", "4").stdout != again.stdout
+
+
+def test_several_families_have_sequences_of_their_own(call: Call) -> None:
+    both = read(call("generate", "MODEL", "-n", "3", "--family", "PF1", "--family", "PF2", "--steps", "10").stdout)
+    assert list(both) == [f"generated_{name}_{i}" for name in ("PF1", "PF2") for i in (1, 2, 3)]
+    assert [about["family"] for _, about in both.values()] == ["PF1"] * 3 + ["PF2"] * 3
+    more = read(call("generate", "MODEL", "-n", "4", "--family", "PF1", "--family", "PF2", "--steps", "10").stdout)
+    assert both.items() <= more.items(), "larger samples contain the smaller ones"
+
+
+def test_scores_are_those_of_the_profile_and_of_the_nearest_member(call: Call) -> None:
+    families = read_families("one.sto")
+    profile = FamilyProfile.of(next(families), min_bits=5)
+    done = call("generate", "MODEL", "-n", "2", "--family", "PF1", "--score", "one.sto", "--min-bits", "5", "--steps", "10")
+    assert done.exit_code == 0, done.stderr
+    for residues, about in read(done.stdout).values():
+        (scored,) = profile.score([residues])
+        assert (about["bits"], about["threshold"]) == (f"{scored.bits:.1f}", "5.0")
+        assert (about["nearest"], about["nearest_identity"]) == (scored.nearest, f"{scored.identity:.4f}")
+        assert about["above_threshold"] == ("yes" if scored.above else "no") and about["copied"] == "no"
+    unconditional = call("generate", "MODEL", "-n", "1", "--score", "one.sto", "--steps", "10").stdout
+    assert " family=PF1 bits=" in f" {unconditional}", "the family of the best profile is named"
+    assert "1 family without a gathering threshold: 5 bits" in done.stderr
 
 
 def test_a_larger_sample_begins_with_the_smaller_one(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,6 +191,10 @@ def test_a_larger_sample_begins_with_the_smaller_one(call: Call, monkeypatch: py
         (("generate", "MODEL", "--family", "PF3"), EXIT_USAGE, "did you mean 'PF"),
         (("generate", "MODEL", "--family", ""), EXIT_USAGE, "the name of the family is empty"),
         (("generate", "MODEL", "--family", "PF1", "--clan", "CL1"), EXIT_USAGE, "not of both"),
+        (("generate", "MODEL", "--family", "PF1", "--family", "PF1"), EXIT_USAGE, "given twice"),
+        (("generate", "MODEL", "--profiles", "x.hmm"), EXIT_USAGE, "--score"),
+        (("generate", "MODEL", "--family", "PF2", "--score", "one.sto", "-o", "out.fasta"), EXIT_USAGE, "no family 'PF2'"),
+        (("generate", "MODEL", "--score", "a.fasta", "-o", "out.fasta"), EXIT_BAD_INPUT, "a is not aligned"),
         (("generate", "MODEL", "--guidance", "2"), EXIT_USAGE, "guidance needs a family or clan"),
         (("generate", "MODEL", "--steps", "1001"), EXIT_USAGE, "1 to 1000"),
         (("generate", "MODEL", "-n", "0"), EXIT_USAGE, "-n"),

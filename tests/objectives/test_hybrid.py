@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from phylocli.core.alphabet import MISSING, encode_tokens
 from phylocli.core.errors import UsageError
 from phylocli.critics import build_critic
 from phylocli.decoders import GaussianDecoder
 from phylocli.objectives import Batch, build_objective, requirements_of
+from phylocli.objectives.base import profile
 from phylocli.objectives.base.background import LONGEST, Unigram
 from phylocli.objectives.base.batch import Decoded
+from phylocli.objectives.base.profile import FamilyProfiles, match_states
 from phylocli.objectives.hybrid import Objective
 
 N, D = 8, 5
@@ -206,3 +211,83 @@ def test_a_queue_and_a_momentum_encoder_are_those_of_the_contrastive_part() -> N
     objective.after_step()
     queue = objective.contrast.get_buffer("queue.family")
     assert int((queue >= 0).sum()) == N
+
+
+def profiles() -> FamilyProfiles:
+    """Of a family of three match states and one of two."""
+    rng = np.random.default_rng(0)
+    return FamilyProfiles([rng.integers(0, 4, (6, m)).astype(np.uint8) for m in (3, 2)])
+
+
+def by_paths(given: FamilyProfiles, family: int, letters: list[int]) -> float:
+    """The probability of a sequence, as a sum over all sequences of states."""
+    m = int(given.matches[family])
+    stop = 1 - 0.5 ** (1 / m)
+    states = [("M", k) for k in range(m)] + [("I", k) for k in range(m)]
+
+    def deleted(k: int, j: int) -> float:
+        if j == k + 1:
+            return 1 - profile.DELETE_OPEN
+        return profile.DELETE_OPEN * profile.DELETE_EXTEND ** (j - k - 2) * (1 - profile.DELETE_EXTEND)
+
+    def move(a: tuple[str, int], b: tuple[str, int]) -> float:
+        (kind, k), (other, j) = a, b
+        if kind == "M":
+            on = 1 - stop
+            if other == "I":
+                return on * profile.INSERT_OPEN * (j == k)
+            return on * (1 - profile.INSERT_OPEN) * deleted(k, j) if j > k else 0.0
+        if other == "I":
+            return profile.INSERT_EXTEND * (j == k)
+        return (1 - profile.INSERT_EXTEND) * (j == k + 1)
+
+    def emit(state: tuple[str, int], letter: int) -> float:
+        if letter < 0:
+            return 1.0
+        return float(given.emissions[family, state[1], letter] if state[0] == "M" else given.inserted[letter])
+
+    total = 0.0
+    for path in itertools.product(states, repeat=len(letters)):
+        if path[0][0] != "M":
+            continue
+        value = (0.5 / m + 0.5 * (path[0][1] == 0)) * emit(path[0], letters[0])
+        for a, b, letter in zip(path, path[1:], letters[1:], strict=False):
+            value *= move(a, b) * emit(b, letter)
+        total += value * (1 - sum(move(path[-1], state) for state in states))
+    return total
+
+
+def test_the_profile_background_sums_over_all_paths() -> None:
+    given = profiles()
+    rows = [[0, 1, 2], [3, -1, 0], [2, 2, 1], [1, 0, -1]]
+    letters = torch.tensor([[*rows[0], -1], [*rows[1], -1], [*rows[2], 0], [1, 0, -1, -1]])
+    lengths, family = torch.tensor([3, 3, 4, 2]), torch.tensor([0, 1, 0, 1])
+    expected = [by_paths(given, int(f), row[: int(n)]) for f, row, n in zip(family, letters.tolist(), lengths, strict=True)]
+    assert given(letters, lengths, family).exp().tolist() == pytest.approx(expected, rel=1e-4)
+    alone = [float(given(row[None, :n], n[None], f[None])) for row, n, f in zip(letters, lengths, family, strict=True)]
+    assert alone == pytest.approx(given(letters, lengths, family).tolist(), rel=1e-5), "padding changes nothing"
+
+
+def test_the_profile_background_gives_all_sequences_a_total_probability_of_one() -> None:
+    """With unknown letters, which are any letter, the probability of a sequence is that of its length."""
+    longest = 60
+    letters = torch.full((longest, longest), -1)
+    for code in (0, 1):
+        found = profiles()(letters, torch.arange(1, longest + 1), torch.full((longest,), code))
+        assert float(found.exp().sum()) == pytest.approx(1, abs=1e-4)
+
+
+def test_a_family_knows_its_members_better_than_the_unigram() -> None:
+    states = np.tile(np.arange(10, dtype=np.uint8), (30, 1))
+    other = np.tile(np.arange(10, 20, dtype=np.uint8), (30, 1))
+    given, unigram = FamilyProfiles([states, other]), Unigram()
+    letters, lengths = torch.arange(10)[None], torch.tensor([10])
+    unigram.count(letters, lengths)
+    mine, theirs = (float(given(letters, lengths, torch.tensor([code]))) for code in (0, 1))
+    assert mine > float(unigram(letters, lengths)) > theirs
+
+
+def test_match_states_leave_out_insertions_and_unknown_letters() -> None:
+    tokens = [encode_tokens("ACXD"), encode_tokens("A")]
+    columns = [np.array([0, -1, 1, 3], dtype=np.int32), np.array([2], dtype=np.int32)]
+    assert match_states(tokens, columns).tolist() == [[0, MISSING, MISSING, 2], [MISSING, MISSING, 0, MISSING]]

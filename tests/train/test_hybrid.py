@@ -17,7 +17,7 @@ from phylocli.config.train import TrainConfig
 from phylocli.core.errors import UsageError
 from phylocli.decoders import uniform_numbers
 from phylocli.encoders import pad_batch
-from phylocli.models.config import DecoderConfig
+from phylocli.models.config import DecoderArchitecture
 from phylocli.models.model import Model
 from phylocli.train import train_model
 from phylocli.train.data.loading import load_corpus
@@ -98,6 +98,21 @@ def test_what_is_decoded_is_the_view_or_its_partner(families: Path) -> None:
         expected = task.model.log_likelihood(task.embed(pairs.a), tokens, mask)
         torch.testing.assert_close(decoded.log_likelihood, expected, rtol=1e-4, atol=1e-3)
         assert decoded.lengths is not None and torch.equal(decoded.lengths, mask.sum(1))
+
+
+def test_the_profile_background_is_that_of_the_family_of_the_pair(families: Path) -> None:
+    made = config(families, **{"decoder.background": "profile"})
+    task, corpus = ContrastiveTask(made), load_corpus([families], made)
+    task.read_families(corpus.families)
+    pairs = corpus.batch(0)
+    terms = task(pairs)
+    assert task.profiles is not None
+    tokens, mask = pad_batch(pairs.a)
+    nats = task.profiles(tokens - 4, mask.sum(1), torch.from_numpy(pairs.family))
+    assert float(terms["decoded_ceiling"]) == pytest.approx(-float(nats.mean()), rel=1e-5)
+    unigram = ContrastiveTask(config(families))(pairs)
+    assert terms["decoded_ceiling"] < unigram["decoded_ceiling"], "a profile shortens the description of members"
+    assert not any("profiles" in name for name in task.state_dict()), "checkpoints stay as they were"
 
 
 @pytest.mark.parametrize("grad_cache", [False, True])
@@ -196,7 +211,7 @@ def test_a_model_without_a_decoder_says_how_to_get_one() -> None:
 
 
 def test_weights_of_equal_decoders_are_blended() -> None:
-    decoder = DecoderConfig("autoregressive", {"width": 8, "max_length": 30})
+    decoder = DecoderArchitecture("autoregressive", {"width": 8, "max_length": 30})
     one, two = (Model.create("convolutional", preset="tiny", seed=seed, decoder=decoder) for seed in (0, 1))
     one.blend(two, 1.0)
     assert one.fingerprint == two.fingerprint

@@ -14,7 +14,7 @@ import torch
 
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.diffusion import LatentDiffusion
-from phylocli.models.config import DecoderConfig
+from phylocli.models.config import DecoderArchitecture
 from phylocli.models.latent_vectors import latent_vectors, log_likelihoods
 from phylocli.models.model import Model
 from phylocli.train import latent_diffusion, train_model
@@ -40,7 +40,7 @@ def families(simulated_file: Callable[..., Path]) -> Path:
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    decoder = DecoderConfig("convolutional", {"width": 16, "depth": 1, "max_length": 100})
+    decoder = DecoderArchitecture("convolutional", {"width": 16, "depth": 1, "max_length": 100})
     model = Model.create("convolutional", preset="tiny", seed=0, decoder=decoder)
     return model.save(tmp_path_factory.mktemp("base") / "model")
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from phylocli.formats import Family
+    from phylocli.probe.generation.natural import NaturalFamilies
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +79,7 @@ class Dataset:
         split_by: column or grouping whose classes are kept together when folds are made.
         resample_by: column or grouping whose classes the bootstrap resamples.
         taken: interpretation of each column, with the reason.
+        natural: families that generated sequences are compared with; None unless there are such.
     """
 
     ids: list[str]
@@ -97,6 +99,7 @@ class Dataset:
     split_by: str | None = None
     resample_by: str | None = None
     taken: list[Taken] = field(default_factory=list)
+    natural: NaturalFamilies | None = None
     _identities: dict[tuple[int, int], float] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from phylocli.formats.embeddings import EmbeddingTable, unit
 from phylocli.probe.inputs.residue_vectors import ResidueVectors
+
+if TYPE_CHECKING:
+    from phylocli.probe.generation.sequence_sets import SequenceSet
 
 IntArray = npt.NDArray[np.int64]
 
@@ -28,6 +32,7 @@ class Embedding:
         baseline: whether this is a baseline.
         residues: returns residue embeddings; None if there are none. `vectors` are then their means.
         only_residues: whether to evaluate residues only, because another embedding has the same sequence vectors.
+        generated: sequences that were generated, for a set of those, which has no vectors.
         search: returns scores of queries against targets, for a search program, which has no vectors.
     """
 
@@ -39,6 +44,7 @@ class Embedding:
     baseline: bool = False
     residues: ResidueVectors | None = None
     only_residues: bool = False
+    generated: SequenceSet | None = None
     search: Callable[[IntArray, IntArray], npt.NDArray[np.float32]] | None = None
 
     @classmethod

@@ -64,7 +64,7 @@ class _Page:
         return found
 
     def curves(self, task: TaskInfo) -> list[Plot]:
-        """Return the curve plots of a task: recall at rank and ROC by level, patristic scatter by embedding."""
+        """Return the curve plots of a task: recall at rank, ROC and Fréchet distances by level, patristic scatter."""
         found = []
         for level in task.levels:
             by_name: dict[str, list[tuple[int, Curve]]] = {}
@@ -77,6 +77,9 @@ class _Page:
             if areas := by_name.get("ROC"):
                 label, axes = f"ROC: {level}", ("false positive rate", "true positive rate")
                 found.append(Plot(label, plots.curve_plot(areas, label, *axes)))
+            if sizes := by_name.get("Fréchet distance by number of sequences"):
+                label, axes = f"Fréchet distance by number of sequences: {level}", ("sequences", "Fréchet distance")
+                found.append(Plot(label, plots.size_plot(sizes, label, *axes)))
             for place, cloud in by_name.get("patristic scatter", [])[:3]:
                 label = f"patristic and embedding distance, {cloud.embedding}"
                 axes = ("patristic distance, substitutions per site", "cosine distance")

@@ -254,6 +254,25 @@ def curve_plot(
     return picture.finish()
 
 
+def size_plot(curves: Sequence[tuple[int, Curve]], label: str, x_title: str, y_title: str) -> Markup:
+    """Return a plot of an estimate against the number of items it is made from, on a logarithmic axis."""
+    picture = _Picture(label, 340, 270, (54, 14, 10, 42))
+    axes = picture.axes
+    values = [y for _, curve in curves for y in curve.y]
+    sizes = sorted({x for _, curve in curves for x in curve.x})
+    axes.set_xscale("log")
+    axes.set_xlim(sizes[0] * 0.95, max(sizes[-1], sizes[0] + 1) * 1.05)
+    axes.set_ylim(min(0.0, *values), max(values) * 1.05 or 1.0)
+    axes.set_xticks([], minor=True)
+    picture.grid("x", [sizes[0], sizes[len(sizes) // 2], sizes[-1]])
+    picture.grid("y", np.linspace(0, max(values), 5).round(3).tolist())
+    picture.axis_titles(x_title, y_title)
+    for place, curve in reversed(curves):  # the first set is on top
+        (line,) = axes.plot(curve.x, curve.y, color=embedding_colour(place), linewidth=2)
+        picture.titled(line, curve.embedding)
+    return picture.finish()
+
+
 def layer_plot(rows: Sequence[LayerRow], label: str, y_title: str) -> Markup:
     """Return a plot of a metric with intervals against the layer of the encoder."""
     from matplotlib.ticker import MaxNLocator
