@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -66,12 +65,12 @@ def test_the_listing_is_a_table() -> None:
 def best_constant(recipe: str, negatives: float) -> float:
     """Return the least loss that equal vectors can have, in closed form where there is one, else infinity."""
     if recipe == "swav":  # cross entropy of balanced codes against one prediction for all
-        return math.log(TrainConfig.of(None, {"recipe": "swav"})["objective"]["prototypes"])
+        return math.log(TrainConfig.of(None, {"recipe": "swav"}).objective.parameters["prototypes"])
     if recipe == "siglip":  # one question in 1 + negatives has the answer yes, and no question can be told from another
         yes = 1 / (1 + negatives)
         return -math.log(yes) - negatives * math.log(1 - yes)
     if recipe == "infomax":  # 2 log 2 a Jensen–Shannon term, and a prior that no discriminator tells
-        weights = TrainConfig.of(None, {"recipe": "infomax"})["objective"]
+        weights = TrainConfig.of(None, {"recipe": "infomax"}).objective.parameters
         return 2 * math.log(2) * (weights["glob"] + weights["local"] - weights["prior"])
     return math.inf
 
@@ -92,7 +91,7 @@ def test_every_recipe_beats_the_loss_of_a_collapsed_encoder(recipe: str, trees: 
     train_model([trees], run, recipe=recipe, steps=steps, device="cpu", settings=changes, teachers=teachers)
     everything = pl.read_parquet(run / "metrics.parquet")
     metrics, loss = everything[-20:], "contrastive_loss" if teachers else "loss"
-    config = tomllib.loads((run / "config.toml").read_text())
+    config = TrainConfig.read(run / "config.toml")
     task = ContrastiveTask(config)
     corpus = load_corpus([trees], config, every_view=task.requirements.views == "all")
     masks = [task.objective_batch(corpus.batch(step)).negatives() for step in range(steps - 20, steps)]
