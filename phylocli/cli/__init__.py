@@ -44,6 +44,7 @@ ORDER = (
         "labels",
         "probe",
         "map",
+        "network",
         "serve",
         "run",
     ),

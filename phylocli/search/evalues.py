@@ -54,15 +54,44 @@ def log_p_values(queries: FloatArray, cosines: npt.NDArray[np.floating], backgro
     return found
 
 
-def log_survival(background: Floats, scores: Floats) -> Floats:
-    """Return the log survival function ln P(T ≥ t), (n, k), of scores t (n, k), given background scores (n, m)."""
+def cosine_cutoffs(queries: FloatArray, log_p: float, background: FloatArray) -> Floats:
+    """Return the smallest cosine of each query, (n,), whose log p-value is at most `log_p`: the inverse of `log_p_values`.
+
+    It is above 1 if no cosine is significant, and -1 if all are.
+    """
+    found = np.empty(len(queries))
+    for start in range(0, len(queries), QUERIES):
+        part = slice(start, start + QUERIES)
+        found[part] = np.tanh(_scores_at(fisher_z(queries[part] @ background.T), log_p))
+    return np.where(found > _LARGEST, np.inf, found)
+
+
+def _scores_at(background: Floats, log_p: float) -> Floats:
+    """Return the smallest scores t, (n,), with ln P(T ≥ t) ≤ `log_p`, given background scores (n, m)."""
+    ordered, threshold, scale = _tails(background)
+    count = ordered.shape[1]
+    if log_p < np.log(EXCEEDANCES / count):
+        return np.asarray(threshold + scale * (np.log(EXCEEDANCES / count) - log_p))
+    nearer = int(np.exp(min(log_p, 0.0)) * count * (1 + 1e-12))
+    return np.full(len(ordered), -np.inf) if nearer >= count else np.nextafter(ordered[:, count - nearer - 1], np.inf)
+
+
+def _tails(background: Floats) -> tuple[Floats, Floats, Floats]:
+    """Return background scores in ascending order, (n, m), and the thresholds and scales of their tails, (n,) each."""
     ordered = np.sort(background, axis=1)
     count = ordered.shape[1]
     threshold = ordered[:, count - EXCEEDANCES - 1]
     excess = ordered[:, count - EXCEEDANCES :] - threshold[:, None]
     known = EXCEEDANCES - CENSORED
     scale = (excess[:, :known].sum(axis=1) + CENSORED * excess[:, known - 1]) / known
-    beyond = (scores - threshold[:, None]) / np.maximum(scale, _SMALLEST_SCALE)[:, None]
+    return ordered, threshold, np.maximum(scale, _SMALLEST_SCALE)
+
+
+def log_survival(background: Floats, scores: Floats) -> Floats:
+    """Return the log survival function ln P(T ≥ t), (n, k), of scores t (n, k), given background scores (n, m)."""
+    ordered, threshold, scale = _tails(background)
+    count = ordered.shape[1]
+    beyond = (scores - threshold[:, None]) / scale[:, None]
     nearer = np.stack([count - np.searchsorted(row, own) for row, own in zip(ordered, scores, strict=True)])
     inside = np.log(np.maximum(nearer, EXCEEDANCES) / count)
     return np.where(beyond > 0, np.log(EXCEEDANCES / count) - beyond, inside)

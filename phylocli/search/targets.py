@@ -154,6 +154,10 @@ class PreparedTable:
         self._embedder, self._model, self._device = embedder, model, device
         self.why_no_evalues = ""
 
+    def of(self, table: EmbeddingTable) -> PreparedTable:
+        """Return another table of the same model, such as some of the rows."""
+        return PreparedTable(table, embedder=self._embedder, model=self._model, device=self._device)
+
     @property
     def embedder(self) -> Embedder:
         """The embedder for queries, with the model of the table.

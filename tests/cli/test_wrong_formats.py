@@ -77,6 +77,8 @@ COMMANDS: dict[str, set[str]] = {
     "probe x.parquet --labels x.tsv --sequences X -o out": SEQUENCES,
     "map X -o out.html": VECTORS,
     "map x.parquet --labels X -o out.html": LABELS,
+    "network X -m model -k 2 -o out.tsv": {*SEQUENCES, *VECTORS},
+    "network x.fasta -m model --align --sequences X -o out.tsv": SEQUENCES,
     "serve X --no-open": VECTORS,
     "serve x.parquet --no-open --labels X": LABELS,
     "serve x.parquet --no-open --sequences X": SEQUENCES,

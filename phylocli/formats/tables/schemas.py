@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -189,6 +190,32 @@ def trees_schema() -> pa.Schema:
     count, number = pa.int64(), pa.float64()
     fields = [("tree", pa.string()), ("tips", count), ("tips_a", count), ("tips_b", count), ("rf", count), ("max_rf", count)]
     return pa.schema([*fields, *((name, number) for name in ("normalised_rf", "quartet_distance", "pearson", "spearman"))])
+
+
+def edges_schema(attributes: Sequence[str] = ()) -> pa.Schema:
+    """Edges of a similarity network: one row per pair of nodes; `weight` is that of communities and layout.
+
+    Args:
+        attributes: those of the network: `cosine`; `evalue`, the smaller of the two of a pair; `bits` and `identity` (a
+            fraction of columns) of alignments.
+    """
+    import pyarrow as pa
+
+    ends = [("source", pa.string()), ("target", pa.string())]
+    return pa.schema([*ends, *((name, pa.float64()) for name in ("weight", *attributes))])
+
+
+def nodes_schema() -> pa.Schema:
+    """Nodes of a similarity network: one row per protein; components and communities are numbered by decreasing size.
+
+    `representative` is the node that stands for the protein: itself, unless nodes are merged. `degree` is the number of its
+    edges.
+    """
+    import pyarrow as pa
+
+    text, count = pa.string(), pa.int64()
+    ends = [("id", text), ("representative", text)]
+    return pa.schema([*ends, ("component", count), ("community", count), ("degree", count)])
 
 
 def clusters_schema() -> pa.Schema:

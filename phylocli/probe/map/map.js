@@ -47,6 +47,21 @@
   const member = new Uint16Array(n);
   groups.forEach((g, k) => { for (const i of g.points) member[i] = k; });
 
+  // Edges, by decreasing weight: so many of them are drawn as are at least as strong as the threshold.
+  const links = data.edges ? unpack(data.edges, Uint32Array) : new Uint32Array(0), weights = data.weights ? unpack(data.weights, Float32Array) : null;
+  let strong = links.length / 2, ends = null; // ends: of each node, its edges, made when first needed
+  const edgesOf = (i) => {
+    if (!ends) {
+      const sizes = new Uint32Array(n + 1);
+      for (const end of links) sizes[end + 1]++;
+      for (let k = 0; k < n; k++) sizes[k + 1] += sizes[k];
+      const order = new Uint32Array(links.length), next = sizes.slice();
+      links.forEach((end, k) => { order[next[end]++] = k >> 1; });
+      ends = [order, sizes];
+    }
+    return ends[0].subarray(ends[1][i], ends[1][i + 1]).filter((edge) => edge < strong);
+  };
+
   const CELLS = 256, cell = (v) => v >> 8;
   const [sorted, starts] = bins(CELLS * CELLS, (i) => cell(at[2 * i + 1]) * CELLS + cell(at[2 * i]));
 
@@ -77,11 +92,47 @@
     pen.arc(px(i), py(i), size, 0, 7);
     pen.stroke();
   };
+  // Edges are drawn in parts of so many: one while the map is moved; when it rests, one after another, on a canvas that is
+  // kept until something changes. Each part is an even sample.
+  const PART = 12000, web = document.createElement("canvas"), thread = web.getContext("2d");
+  let woven = "", part = 0;
+  const weave = (dark) => {
+    const state = [scale, left, top, width, height, ratio, strong, dark, groups.map((group) => +group.on).join("")].join();
+    const parts = Math.ceil(strong / PART);
+    if (state !== woven) {
+      woven = state; part = 0;
+      if (web.width !== canvas.width || web.height !== canvas.height) { web.width = canvas.width; web.height = canvas.height; }
+      thread.setTransform(ratio, 0, 0, ratio, 0, 0);
+      thread.clearRect(0, 0, width, height);
+    }
+    if (part < parts && (still || part === 0)) {
+      thread.strokeStyle = dark ? "#8a97a3" : "#6d7a86";
+      thread.lineWidth = 0.8;
+      thread.globalAlpha = Math.max(0.12, 0.5 - 0.075 * Math.log10(1 + strong));
+      thread.beginPath();
+      for (let k = part; k < strong; k += parts) {
+        const a = links[2 * k], b = links[2 * k + 1];
+        const x = px(a), y = py(a), u = px(b), v = py(b);
+        if ((x < 0 && u < 0) || (y < 0 && v < 0) || (x > width && u > width) || (y > height && v > height)) continue;
+        if (!groups[member[a]].on || !groups[member[b]].on) continue;
+        thread.moveTo(x, y);
+        thread.lineTo(u, v);
+      }
+      thread.stroke();
+      part++;
+    }
+    pen.setTransform(1, 0, 0, 1, 0, 0);
+    pen.drawImage(web, 0, 0);
+    pen.setTransform(ratio, 0, 0, ratio, 0, 0);
+    root.dataset.woven = part >= parts;
+    if (still && part < parts) redraw();
+  };
   const draw = () => {
     waiting = false;
     const dark = isDark(), ink = dark ? "#fff" : "#000";
     pen.setTransform(ratio, 0, 0, ratio, 0, 0);
     pen.clearRect(0, 0, width, height);
+    if (links.length) weave(dark);
     const zoomed = Math.sqrt(scale * FULL / Math.min(width, height));
     const size = Math.max(1.4, Math.min(9, (n > 20000 ? 1.6 : n > 3000 ? 2.6 : 4.2) * zoomed));
     const step = still ? 1 : Math.max(1, Math.floor(n / MOVING));
@@ -108,6 +159,16 @@
       }
     }
     pen.globalAlpha = 1;
+    if (links.length && hovered >= 0) {
+      pen.strokeStyle = ink;
+      pen.lineWidth = 1;
+      pen.beginPath();
+      for (const edge of edgesOf(hovered)) {
+        const other = links[2 * edge] === hovered ? links[2 * edge + 1] : links[2 * edge];
+        if (groups[member[other]].on) { pen.moveTo(px(hovered), py(hovered)); pen.lineTo(px(other), py(other)); }
+      }
+      pen.stroke();
+    }
     for (const i of matches) if (groups[member[i]].on) ring(i, size / 2 + 3, ink, 1.2);
     if (picked >= 0) { ring(picked, 11, ink, 2.5); ring(picked, 15, dark ? "#000" : "#fff", 1.5); }
     if (hovered >= 0) ring(hovered, size / 2 + 2, ink, 2);
@@ -124,7 +185,7 @@
   const moved = () => {
     still = whole = false;
     clearTimeout(rest);
-    rest = setTimeout(() => { still = true; if (n > MOVING) redraw(); }, 150);
+    rest = setTimeout(() => { still = true; if (n > MOVING || strong > PART) redraw(); }, 150);
     redraw();
   };
   const redraw = () => { if (!waiting) { waiting = true; requestAnimationFrame(draw); } };
@@ -155,7 +216,8 @@
   const point = (i) => {
     if (i === hovered) return;
     hovered = i;
-    tip.textContent = i < 0 ? "" : title(i) + (detail && details[detail[i]] ? `\n${details[detail[i]]}` : "");
+    const edges = links.length && i >= 0 ? `\n${edgesOf(i).length.toLocaleString("en")} edges` : "";
+    tip.textContent = i < 0 ? "" : title(i) + (detail && details[detail[i]] ? `\n${details[detail[i]]}` : "") + edges;
     redraw();
   };
   const pointers = new Map();
@@ -250,6 +312,21 @@
       return matches.length;
     },
   };
+  if (links.length) {
+    const slider = $("threshold"), count = links.length / 2, high = weights[0], low = weights[count - 1];
+    const show = () => {
+      const least = low + (high - low) * slider.value / slider.max;
+      let first = 0, last = count; // the number of edges of at least this weight
+      while (first < last) { const middle = (first + last) >> 1; if (weights[middle] >= least) first = middle + 1; else last = middle; }
+      strong = +slider.value === 0 ? count : first;
+      $("least").textContent = `edges of weight ≥ ${+least.toPrecision(3)}: ${strong.toLocaleString("en")}`;
+      still = false;
+      moved();
+    };
+    slider.addEventListener("input", show);
+    $("strength").hidden = high <= low;
+    show();
+  }
   const keys = [], items = [];
   const paint = () => { const dark = isDark(); keys.forEach((key, k) => { key.style.background = groups[k].colour(dark); }); };
   const mark = () => {

@@ -28,7 +28,7 @@ CLASS_COLOURS = (
 """Colours of the largest classes on a light background; the others are grey until they are selected."""
 
 
-def _packed(values: np.ndarray, kind: str) -> str:
+def packed(values: np.ndarray, kind: str) -> str:
     """Encode an array in base64 as little-endian numbers, for a JavaScript typed array."""
     return base64.b64encode(np.ascontiguousarray(values).astype(np.dtype(kind).newbyteorder("<")).tobytes()).decode()
 
@@ -92,6 +92,19 @@ class MapPage:
     values: FloatArray | None
     details: list[str]
 
+    @property
+    def caption(self) -> str:
+        """The line below the title."""
+        of = f" of {self.total:,}" if self.total > len(self.ids) else ""
+        return (
+            f"{len(self.ids):,}{of} embeddings, {self.dimension} dimensions, {self.source}. {self.method}; seed {self.seed}."
+            " For orientation only: distances between distant points are not meaningful."
+        )
+
+    def more(self) -> dict[str, Any]:
+        """Return further data for the script."""
+        return {}
+
     @classmethod
     def of(cls, ids: list[str], points: FloatArray, labels: PointLabels | None, **about: Any) -> Self:
         """Make the page of some points.
@@ -127,21 +140,22 @@ def render_map(page: MapPage, *, embedded: bool = False) -> str:
     """
     data: dict[str, Any] = {
         "ids": page.ids,
-        "points": _packed(np.round(page.points * 65_535), "u2"),
+        "points": packed(np.round(page.points * 65_535), "u2"),
         "column": page.column,
         "colours": CLASS_COLOURS,
+        **page.more(),
     }
     if any(page.details):
         known = {text: place for place, text in enumerate(dict.fromkeys(page.details))}
-        data |= {"details": list(known), "detail": _packed(np.array([known[text] for text in page.details]), "i4")}
+        data |= {"details": list(known), "detail": packed(np.array([known[text] for text in page.details]), "i4")}
     if page.codes is not None:
-        data |= {"names": page.names, "codes": _packed(page.codes, "i4")}
+        data |= {"names": page.names, "codes": packed(page.codes, "i4")}
     if page.values is not None:
         finite = page.values[np.isfinite(page.values)]
         order = np.searchsorted(np.sort(finite), page.values, side="left") / max(1, len(finite) - 1)
         data |= {
-            "values": _packed(page.values, "f4"),
-            "ranks": _packed(np.where(np.isfinite(page.values), np.minimum(order, 1), -1), "f4"),
+            "values": packed(page.values, "f4"),
+            "ranks": packed(np.where(np.isfinite(page.values), np.minimum(order, 1), -1), "f4"),
             "range": [float(finite.min()), float(finite.max())] if len(finite) else [0.0, 0.0],
         }
     (style, style_hash), (script, script_hash) = asset("theme.css", "map.css"), asset("map.js")

@@ -1,0 +1,114 @@
+"""Networks in files: tables of edges and hits, BLAST tabular output, GraphML."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import igraph
+import networkx
+import numpy as np
+import pytest
+
+from phylocli.core.errors import BadInputError
+from phylocli.formats.networks import Network, by_size, is_network, read_network, write_graphml
+
+BLAST = "a\tb\t50.0\t100\t50\t0\t1\t100\t1\t100\t1e-20\t80.5\n"
+
+
+def test_of_equal_pairs_the_best_is_kept_and_loops_are_dropped() -> None:
+    a, b = np.array([0, 1, 2, 0, 0]), np.array([1, 0, 2, 2, 2])
+    attributes = {"evalue": np.array([1e-3, 1e-5, 0.0, np.nan, 0.1]), "bits": np.array([30.0, 40, 99, 90, 10])}
+    network = Network.of("n", ["a", "b", "c"], a, b, attributes)
+    assert network.ends.tolist() == [[0, 1], [0, 2]]
+    assert network.attributes["evalue"].tolist() == [1e-5, 0.1]  # a known E-value is better than an unknown one
+    assert network.attributes["bits"].tolist() == [40, 10]
+
+
+def test_components_are_numbered_by_size_then_by_first_member() -> None:
+    network = Network("n", list("abcdefg"), np.array([[1, 2], [3, 4], [4, 5]]))
+    assert network.components.tolist() == [2, 1, 1, 0, 0, 0, 3]
+    assert by_size(np.array([7, 3, 3, 7, 5])).tolist() == [0, 1, 1, 0, 2]
+
+
+def test_weights_are_cosines_else_bits_else_logs_of_evalues_else_one() -> None:
+    ends = np.array([[0, 1], [1, 2]])
+    e = {"evalue": np.array([1e-5, 0.0])}
+    cosine, bits = {"cosine": np.array([-0.5, 0.5])}, {"bits": np.array([50.0, 60])}
+    assert Network("n", list("abc"), ends, e | cosine | bits).weights.tolist() == [0, 0.5]
+    assert Network("n", list("abc"), ends, e | bits).weights.tolist() == [50, 60]
+    assert Network("n", list("abc"), ends, e).weights == pytest.approx([5, 300])
+    assert Network("n", list("abc"), ends).weights.tolist() == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("hits.tsv", "query\ttarget\trank\tcosine\tevalue\na\tb\t1\t0.9\t1e-20\nb\ta\t1\t0.9\t2e-20\nc\tc\t1\t1\t0\n"),
+        ("edges.csv", "source,target,evalue\nb,a,1e-20\nc,c,\n"),
+        ("hits.m8", BLAST + BLAST.replace("a\tb", "c\tc")),
+        ("outfmt7.txt", "# BLASTP 2.15.0+\n# Query: a\n" + BLAST + BLAST.replace("a\tb", "c\tc")),
+        ("mmseqs.tsv", "query\ttarget\tfident\tevalue\tbits\na\tb\t0.5\t1E-20\t80\nc\tc\t1.0\t0\t99\n"),
+    ],
+)
+@pytest.mark.parametrize("packed", [False, True])
+def test_edges_hits_and_blast_output_are_read(tmp_path: Path, name: str, text: str, packed: bool) -> None:
+    path = tmp_path / (f"{name}.gz" if packed else name)
+    path.write_bytes(gzip.compress(text.encode()) if packed else text.encode())
+    assert is_network(path)
+    network = read_network(path)
+    assert set(network.ids) == {"a", "b", "c"} and network.ends.shape == (1, 2)
+    assert network.attributes["evalue"] == pytest.approx([1e-20])
+    if "identity" in network.attributes:
+        assert network.attributes["identity"] == pytest.approx([0.5])
+    assert network.degree[network.ids.index("c")] == 0
+
+
+def test_parquet_edges_survive_a_round_trip(tmp_path: Path) -> None:
+    ends, attributes = np.array([[0, 1], [0, 2]]), {"cosine": np.array([0.5, np.nan]), "bits": np.array([1.5, 2])}
+    before = Network("n", ["a", "b", "c"], ends, attributes)
+    before.to_polars().write_parquet(tmp_path / "edges.parquet")
+    after = read_network(tmp_path / "edges.parquet")
+    assert after.ids == before.ids and np.array_equal(after.ends, ends)
+    assert np.array_equal(after.attributes["cosine"], attributes["cosine"], equal_nan=True)
+
+
+def test_other_files_are_not_networks(tmp_path: Path) -> None:
+    for name, text in (("a.fasta", ">a\nMK\n"), ("a.tsv", "id\td1\na\t1\n"), ("labels.tsv", "id\ttarget\na\tb\n")):
+        (tmp_path / name).write_text(text)
+        assert not is_network(tmp_path / name), name
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("source\ttarget\na\t\n", "row 1 has no target"),
+        ("source\ttarget\tcosine\na\tb\t0.5\na\tc\thigh\n", "cosine of row 2 is 'high', not a number"),
+        (BLAST + "a\tc\tmany\n", "line 2 is not a line of BLAST tabular output"),
+        ("id\tvalue\na\t1\n", "is not a table of edges"),
+    ],
+)
+def test_faulty_edges_are_named_by_row(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "edges.tsv").write_text(text)
+    with pytest.raises(BadInputError, match=message) as caught:
+        read_network(tmp_path / "edges.tsv")
+    assert caught.value.fix
+
+
+def test_graphml_is_read_by_igraph_and_networkx_with_hostile_names(tmp_path: Path) -> None:
+    ids = ['a "quoted" <b> & \x07bell', "γ-globin", "c"]
+    attributes = {"cosine": np.array([0.25, np.nan]), "evalue": np.array([1e-300, 2.5])}
+    network = Network("net & work", ids, np.array([[0, 1], [1, 2]]), attributes)
+    nodes = {"community": np.array([1, 1, 2]), "family": ["<globin>", None, "x"], "length": np.array([1.5, np.nan, 3])}
+    path = tmp_path / "net.graphml"
+    write_graphml(network, path, nodes)
+    graph = networkx.read_graphml(path)
+    clean = [ids[0].replace("\x07", ""), *ids[1:]]
+    assert sorted(graph.nodes) == sorted(clean) and graph.nodes[clean[0]]["name"] == clean[0]
+    assert graph.nodes[clean[0]]["family"] == "<globin>" and "family" not in graph.nodes[clean[1]]
+    assert graph.edges[clean[0], clean[1]] == {"weight": 0.2500, "cosine": 0.25, "evalue": 1e-300} | {
+        "weight": graph.edges[clean[0], clean[1]]["weight"]
+    }
+    read = igraph.Graph.Read_GraphML(str(path))
+    assert read.vs["name"] == clean and read.vs["community"] == [1, 1, 2] and not read.is_directed()
+    assert read.es["evalue"] == pytest.approx([1e-300, 2.5])
