@@ -45,8 +45,11 @@ PARSED_ONLY = {
 # Numbers that make a command quick.
 SMALLER = {
     r"--steps \d+": "--steps 2",
-    r"(phylocli train (?!--resume|.*latent-diffusion).*)": r"\1 --steps 2 --set batch.pairs=8 --set validation.pairs=8",
+    r"(phylocli train (?!--resume|.*latent-diffusion|.*(?:dgi|infograph)).*)": (
+        r"\1 --steps 2 --set batch.pairs=8 --set validation.pairs=8"
+    ),
     r"(phylocli train .*latent-diffusion.*)": r"\1 --steps 2 --set diffusion.batch=8",
+    r"(phylocli train .*--recipe (?:dgi|infograph).*)": r"\1 --steps 2",
     r"(phylocli sweep .*)": r"\1 --set train.batch.pairs=8 --set train.validation.pairs=8 --set train.encoder.preset=tiny",
     r"--seeds 0,1,2": "--seeds 0",
     r"--number 20 --tips 45 --length 150": "--number 2 --tips 8 --length 60",

@@ -36,8 +36,11 @@ def command(
     """Train an encoder by contrastive learning on homologs.
 
     From family records with trees, new pairs are sampled at every step; from a pairs table, its rows. RUN_DIR contains
-    config.toml, metrics.parquet, checkpoints and, at the end, model/, for 'phylocli embed --model'. With --recipe
-    latent-diffusion --latents MODEL, a diffusion model of the latent vectors of MODEL is trained, for 'phylocli generate'.
+    config.toml, metrics.parquet, checkpoints and, at the end, model/, for 'phylocli embed --model'.
+
+    With --recipe latent-diffusion --latents MODEL, a diffusion model of the latent vectors of MODEL is trained, for
+    'phylocli generate'. With --recipe dgi or infograph, the inputs are similarity networks or families with trees, and
+    RUN_DIR/embeddings.parquet has the vectors of their nodes or of whole graphs.
 
     Settings are taken from the command line, else from the environment (PHYLOCLI_TRAIN__BATCH__PAIRS=64), else from the
     nearest phylocli.toml above the working folder, else from the user's config.toml ('phylocli doctor' shows its path), each

@@ -148,6 +148,25 @@ class DiffusionConfig(Config):
     """Fraction of the vectors whose family or clan is hidden; needed for guidance, and for samples of any family."""
 
 
+class GraphsConfig(Config):
+    """The graph models of the recipes `dgi` and `infograph`, and their training."""
+
+    hidden: Count = 128
+    """Features of a layer."""
+    layers: Count = 1
+    """Graph convolutions (dgi), or layers of the graph isomorphism network (infograph)."""
+    corruption: Literal["shuffle", "graphs"] = "shuffle"
+    """For dgi: false nodes are those of the same graph with permuted features, or nodes of another graph."""
+    batch: Annotated[int, Field(ge=2)] = 64
+    """For infograph: graphs per step."""
+    labels: Annotated[str, Cli(file=True)] = ""
+    """For infograph: a table of labels of some graphs (columns id and column), for its semi-supervised form."""
+    column: str = "label"
+    """The column of classes in that table."""
+    agreement: Positive = 0.001
+    """For infograph with labels: weight of the objectives without labels."""
+
+
 class OptimiserConfig(Config):
     """The optimiser; the learning rate rises linearly, stays constant, and falls along half a cosine."""
 
@@ -353,10 +372,12 @@ class TrainConfig(Config):
     """Where it was published."""
     inputs: Annotated[tuple[str, ...], Cli(shown=False)] = ()
     """What is trained on."""
-    task: Annotated[Literal["contrast", "latent-diffusion"], Cli(shown=False)] = "contrast"
-    """What is trained: an encoder, or a diffusion model of the latent vectors of a trained one."""
+    task: Annotated[Literal["contrast", "latent-diffusion", "dgi", "infograph"], Cli(shown=False)] = "contrast"
+    """What is trained: an encoder, a diffusion model of the latent vectors of a trained one, or a graph model."""
     latents: Annotated[str, Cli("--latents", metavar="NAME|FOLDER", file=True)] = ""
     """For --recipe latent-diffusion: the model with a decoder whose latent vectors are learned."""
+    features: Annotated[str, Cli("--features", metavar="TABLE", file=True)] = ""
+    """For --recipe dgi and infograph: embeddings of the nodes of networks, or of the members of trees."""
     seed: Seed = 0
     steps: Annotated[int, Field(ge=1), Cli(metavar="N")] = 600
     """Optimiser steps."""
@@ -388,6 +409,8 @@ class TrainConfig(Config):
     """What turns latent vectors into sequences."""
     diffusion: DiffusionConfig = DiffusionConfig()
     """The diffusion model of latent vectors."""
+    graphs: GraphsConfig = GraphsConfig()
+    """The graph model."""
     optimiser: OptimiserConfig = OptimiserConfig()
     """AdamW and its learning rate."""
     batch: BatchConfig = BatchConfig()

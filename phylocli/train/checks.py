@@ -14,11 +14,20 @@ from phylocli.train.report import trackers
 
 logger = logging.getLogger(__name__)
 
-_OF_DIFFUSION = (
-    *("recipe", "idea", "paper", "inputs", "task", "latents", "seed", "steps", "device", "diffusion.", "optimiser."),
-    *("validation.fraction", "validation.split", "validation.every", "checkpoints.every", "checkpoints.keep"),
+_OF_ALL = (
+    *("recipe", "idea", "paper", "inputs", "task", "seed", "steps", "device", "optimiser."),
+    *("checkpoints.every", "checkpoints.keep"),
 )
-"""Beginnings of the names of the settings that the training of a latent diffusion reads."""
+_OF_GRAPHS = (*_OF_ALL, "features", "graphs.")
+USED = {
+    "latent-diffusion": (
+        *(*_OF_ALL, "latents", "diffusion."),
+        *("validation.fraction", "validation.split", "validation.every"),
+    ),
+    "dgi": _OF_GRAPHS,
+    "infograph": _OF_GRAPHS,
+}
+"""Beginnings of the names of the settings that each task reads that is not contrastive training."""
 
 
 def check_config(config: TrainConfig) -> None:
@@ -68,14 +77,20 @@ def check_config(config: TrainConfig) -> None:
             else "--latents is for the recipe latent-diffusion only",
             fix="use --recipe latent-diffusion --latents run/model, with the model of a run with --recipe hybrid",
         )
-    if config.task == "latent-diffusion":
-        _check_used_by_diffusion(config)
+    if config.features and config.task not in ("dgi", "infograph"):
+        raise UsageError("--features is for the recipes dgi and infograph only", fix="leave it out, or name one of them")
+    if config.task == "dgi" and not config.features:
+        raise UsageError(
+            "the recipe dgi needs embeddings of the nodes", fix="add --features TABLE, such as embeddings of the proteins"
+        )
+    if config.task in USED:
+        _check_used(config)
     if not config.inputs:
         raise UsageError("no inputs given", fix="give family records with trees, or pairs tables")
 
 
-def _check_used_by_diffusion(config: TrainConfig) -> None:
-    """Raise a UsageError if a setting that is given over the recipe is not one of a latent diffusion.
+def _check_used(config: TrainConfig) -> None:
+    """Raise a UsageError if a setting that is given over the recipe is not one of the task.
 
     Files and environment variables for every command may have settings of other runs.
     """
@@ -86,12 +101,14 @@ def _check_used_by_diffusion(config: TrainConfig) -> None:
         for layer in config.layers
         if not layer.ambient
         for key in flat(layer.values)
-        if not key.startswith(_OF_DIFFUSION) and now.get(key) != base.get(key)
+        if not key.startswith(USED[config.task]) and now.get(key) != base.get(key)
     }
     if unused:
+        known = [name + "…" if name.endswith(".") else name for name in USED[config.task] if name not in ("idea", "paper")]
         raise UsageError(
-            f"the recipe latent-diffusion does not use {', '.join(sorted(unused))}",
-            why="it trains on the latent vectors of a model, which stays as it is",
-            fix="leave it out; its own settings are steps, seed, diffusion.…, optimiser.…, validation.fraction, .split and "
-            ".every, and checkpoints.every and .keep",
+            f"the recipe {config.named_recipe} does not use {', '.join(sorted(unused))}",
+            why="it trains on the latent vectors of a model, which stays as it is"
+            if config.task == "latent-diffusion"
+            else "it trains a graph model, not an encoder of sequences",
+            fix=f"leave it out; its own settings are {', '.join(known)}",
         )

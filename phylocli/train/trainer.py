@@ -27,7 +27,7 @@ from phylocli.core.words import counted
 from phylocli.formats.provenance import provenance
 from phylocli.formats.streams import PathLike, locks, write_text
 from phylocli.models.device import choose_device
-from phylocli.train import checkpoints, divergence, latent_diffusion
+from phylocli.train import checkpoints, divergence
 from phylocli.train.checks import check_config
 from phylocli.train.compilation import compile_encoder
 from phylocli.train.data.batch_sampler import Corpus
@@ -36,6 +36,7 @@ from phylocli.train.data.loading import load_corpus
 from phylocli.train.data.teachers import open_teachers
 from phylocli.train.divergence import DivergedError
 from phylocli.train.finalize import finalization_steps
+from phylocli.train.full_batch import graphs, latent_diffusion
 from phylocli.train.loop import TrainingLoop
 from phylocli.train.optimiser import Schedule
 from phylocli.train.parallel.execution import Execution, choose_precision
@@ -137,6 +138,8 @@ def train_model(
         state = checkpoints.from_main(world, lambda: open_run(folder, config, resume))
         if config.task == "latent-diffusion":
             return latent_diffusion.train(folder, config, state, device, world)
+        if config.task in ("dgi", "infograph"):
+            return graphs.train(folder, config, state, device, world)
         done = state is not None and state["step"] >= config.steps
         if done and world.on_main((folder / MODEL / "config.json").is_file):
             logger.info(f"{folder} is complete ({config.steps} steps); the model is in {folder / MODEL}")

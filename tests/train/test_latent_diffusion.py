@@ -17,8 +17,9 @@ from phylocli.diffusion import LatentDiffusion
 from phylocli.models.config import DecoderArchitecture
 from phylocli.models.latent_vectors import latent_vectors, log_likelihoods
 from phylocli.models.model import Model
-from phylocli.train import latent_diffusion, train_model
-from phylocli.train.latent_diffusion import Latents, embed_members
+from phylocli.train import train_model
+from phylocli.train.full_batch import latent_diffusion
+from phylocli.train.full_batch.latent_diffusion import Latents, embed_members
 from phylocli.train.run_folder import CHECKPOINTS
 
 pytestmark = pytest.mark.usefixtures("one_thread")

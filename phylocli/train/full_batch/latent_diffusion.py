@@ -11,7 +11,7 @@ import logging
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -19,25 +19,20 @@ from torch import Tensor, nn
 
 from phylocli import models
 from phylocli.config.train import TrainConfig
-from phylocli.core import console
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.core.words import counted
 from phylocli.diffusion import Average, DiffusionArchitecture, LatentDiffusion, conditions_of
 from phylocli.diffusion.latent_diffusion import DESCRIPTION, NONE
 from phylocli.formats import read_families
-from phylocli.formats.provenance import provenance
-from phylocli.formats.streams import atomic_directory, write_text
+from phylocli.formats.streams import atomic_directory
 from phylocli.models.latent_vectors import Tokens, latent_vectors
 from phylocli.models.model import CARD, Model
 from phylocli.pairs import Split
-from phylocli.train import checkpoints, divergence
-from phylocli.train.optimiser import Schedule, make_optimiser
+from phylocli.train.full_batch.loop import optimise
 from phylocli.train.parallel.world import World, stream
-from phylocli.train.report.metrics import MetricsLog
 from phylocli.train.report.row import Row
-from phylocli.train.run_folder import CHECKPOINTS, METRICS, MODEL, PROVENANCE, write_config
-from phylocli.train.saved import Optimiser, Saved
-from phylocli.train.signals import stop_signals
+from phylocli.train.run_folder import MODEL
+from phylocli.train.saved import Saved
 
 logger = logging.getLogger(__name__)
 
@@ -161,60 +156,22 @@ def train(folder: Path, config: TrainConfig, saved: Saved | None, device: torch.
     training, held_out = divided(latents, config)
     task = _make(latents, config).to(device)
     task.diffusion.standardise(training.vectors)
-    optimiser, schedule = make_optimiser(task, config.optimiser), Schedule.of(config)
-    step = 0
-    if saved is not None:
-        task.load_state_dict(saved["task"])
-        optimiser.load_state_dict(cast(dict[str, object], saved["optimiser"]))
-        step = saved["step"]
-        logger.info(f"resuming after step {step}")
-    else:
-        write_config(folder, config)
-        record = provenance("train", config.to_toml(), config.seed)
-        write_text(folder / PROVENANCE, json.dumps(record, indent=2, default=str) + "\n")
     size = sum(p.numel() for p in task.diffusion.denoiser.parameters())
     logger.info(
         f"training a latent diffusion ({size:,} weights) on {counted(len(training), 'latent vector')} of "
         f"{latents.vectors.shape[1]} features, {len(latents.conditions)} families and clans, {device.type}"
     )
-    metrics = MetricsLog(folder / METRICS, upto=step)
-    with stop_signals() as stop, console.progress_task("training", total=config.steps) as bar:
-        bar.advance(step)
-        while step < config.steps:
-            step += 1
 
-            # Forward and backward.
-            loss = task.loss(training, config.diffusion.batch, step)
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            norm = nn.utils.clip_grad_norm_(task.parameters(), config.optimiser.clip)
+    def after(step: int, row: Row) -> None:
+        task.average.update(task.diffusion.denoiser)
+        if held_out is not None and (step % config.validation.every == 0 or step == config.steps):
+            row["val_loss"] = task.validate(held_out)
+            logger.info(f"step {step}/{config.steps} · loss {row['loss']:.4f} · held out {row['val_loss']:.4f}")
 
-            # Step.
-            rate = schedule.rate(step)
-            for group in optimiser.param_groups:
-                group["lr"] = rate
-            optimiser.step()
-            task.average.update(task.diffusion.denoiser)
-
-            # Log and validate.
-            row: Row = {"step": step, "loss": float(loss.detach()), "learning_rate": rate, "gradient_norm": float(norm)}
-            divergence.check_finite(row)
-            if held_out is not None and (step % config.validation.every == 0 or step == config.steps):
-                row["val_loss"] = task.validate(held_out)
-                logger.info(f"step {step}/{config.steps} · loss {row['loss']:.4f} · held out {row['val_loss']:.4f}")
-            metrics.append(row)
-            bar.advance()
-
-            # Checkpoint.
-            stopping = stop.agreed(world) and step < config.steps
-            if stopping or step % config.checkpoints.every == 0 or step == config.steps:
-                metrics.write()
-                state = Saved(task=task.state_dict(), optimiser=cast(Optimiser, optimiser.state_dict()))
-                checkpoints.save(folder / CHECKPOINTS, step, state, config.checkpoints.keep, config.checkpoints.every)
-            if stopping:
-                raise stop.as_error(folder, step, config.steps)
+    batch = config.diffusion.batch
+    rows = optimise(folder, config, task, saved, world, lambda step: {"loss": task.loss(training, batch, step)}, after)
     task.diffusion.denoiser.load_state_dict(task.average.network.state_dict())
-    _write_model(folder / MODEL, model, card, task.diffusion, latents, config, metrics.rows)
+    _write_model(folder / MODEL, model, card, task.diffusion, latents, config, rows)
     logger.info(f"the model is {folder / MODEL}; sample from it with 'phylocli generate {folder / MODEL}'")
     return folder / MODEL
 
