@@ -113,9 +113,11 @@ def functions(data: Path, out: Path) -> dict[str, object]:
     for row in range(len(raw)):
         near = ends[(ends == row).any(axis=1)].ravel()
         smooth[row] = raw[np.r_[row, near[near != row]]].mean(axis=0)
+    directions = raw / np.linalg.norm(raw, axis=1, keepdims=True)
     both = np.concatenate([raw / raw.std(), learned / learned.std()], axis=1)
     methods: dict[str, Callable[[Labels, Labels], Labels]] = {
         "raw embeddings": lambda k, r: regression(raw, k, labels, r),
+        "nearest labelled protein": lambda k, r: labels[k][(directions[r] @ directions[k].T).argmax(axis=1)],
         "mean with neighbours": lambda k, r: regression(smooth, k, labels, r),
         "Deep Graph Infomax": lambda k, r: regression(learned, k, labels, r),
         "embeddings + Deep Graph Infomax": lambda k, r: regression(both, k, labels, r),
