@@ -25,6 +25,7 @@ OUT = Path(__file__).parent / "reference"
 GENERATED = "<!-- Written by docs/make_reference.py from the code; do not edit. -->\n\n"
 HOW_CHOSEN = {
     "view": "`--set view.name=…`",
+    "modality": "`phylocli train --modalities`",
     "encoder": "`--set encoder.name=…`",
     "pooling": "`--set encoder.pooling=…`, `phylocli embed --pooling`",
     "decoder": "`--set decoder.name=…`",

@@ -176,6 +176,16 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "profile": [[1.0] * 20 * len(text) for text in texts],
     }
     pl.DataFrame(structures).write_parquet(folder / "structures.parquet")
+    parts = [(f"{name}.{k}", text[k:]) for name, text in records.items() for k in range(3)]
+    annotated = {
+        "id": [name for name, _ in parts],
+        "sequence": [text for _, text in parts],
+        "three_di": [text if k % 3 else None for k, (_, text) in enumerate(parts)],
+        "text": [f"protein {name.replace('/', ' ')}" for name, _ in parts],
+    }
+    pl.DataFrame(annotated).write_parquet(folder / "annotated.parquet")
+    (folder / "3di.fasta").write_text("".join(f">{i}\n{text[:60]}\n" for i, text in enumerate(texts)))
+    (folder / "classes.tsv").write_text("label\tdescription\nglobin\toxygen transport\nkinase\tphosphate transfer\n")
     for line in (
         "phylocli tree examples/families.sto -o trees.sto",
         "phylocli tree PF01073.sto --format newick -o topology.nwk",

@@ -38,6 +38,7 @@ ORDER = (
         "embed",
         "search",
         "predict",
+        "classify",
         "reconstruct",
         "interpolate",
         "generate",

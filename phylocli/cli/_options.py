@@ -135,6 +135,15 @@ ModelOption = Annotated[
         autocompletion=model_names,
     ),
 ]
+ModalityOption = Annotated[
+    str | None,
+    typer.Option(
+        "--modality",
+        metavar="NAME",
+        help="Read this modality instead of sequences, such as three_di or text, with a model of several modalities "
+        "(train --modalities).",
+    ),
+]
 TableModelOption = Annotated[
     str | None,
     typer.Option(

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from phylocli.cli._options import EmbeddingFormatOption, ModelOption, Sources
+from phylocli.cli._options import EmbeddingFormatOption, ModalityOption, ModelOption, Sources
 from phylocli.config.embed import EmbedConfig
 from phylocli.core.errors import UsageError
 
@@ -17,6 +17,7 @@ EXAMPLES = [
     "phylocli embed families.sto --per-residue -o residues.parquet",
     "phylocli embed seqs.fasta -o emb.npz",
     "phylocli embed 'proteomes/*.faa.gz' -o embeddings/ --shard 2/8",
+    "phylocli embed 3di.fasta --modality three_di --model run/model -o 3di.parquet",
     "zcat seqs.fasta.gz | phylocli embed - --format tsv | head",
 ]
 
@@ -32,6 +33,7 @@ def command(
     ] = None,
     model: ModelOption = None,
     format: EmbeddingFormatOption = None,
+    modality: ModalityOption = None,
 ) -> None:
     """Turn protein sequences into embeddings, one vector per sequence or per residue.
 
@@ -39,12 +41,20 @@ def command(
     order. Identical sequences are computed once; long ones in overlapping windows, never truncated. The embedding of a
     sequence does not depend on the other sequences or the batch. With -o FOLDER/ the result is written in parts, and an
     interrupted run continues where it stopped; --shard divides the parts among machines.
+
+    With --modality, values of another modality than sequences (FASTA of 3Di letters, a column of a table) are embedded
+    by a model of several modalities, into its joint space, for 'search --modality'.
     """
     if output is None and sys.stdout.isatty():
         raise UsageError(
             "an embedding is a row of hundreds of numbers, and the output is a terminal",
             fix="name a file, as in -o emb.parquet; '-o -' prints them anyway",
         )
+    if modality is not None:
+        from phylocli.embed.modalities import embed_modality_file
+
+        embed_modality_file(source, output, modality, model)
+        return
     from phylocli.embed import embed_file
     from phylocli.formats.tables import EMBEDDINGS, parse_format
 

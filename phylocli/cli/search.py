@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from phylocli.cli._options import Output, TableModelOption, TableSequencesOption
+from phylocli.cli._options import ModalityOption, Output, TableModelOption, TableSequencesOption
 from phylocli.config.search import SearchConfig
+from phylocli.core.errors import UsageError
 
 EXAMPLES = [
     "phylocli search query.fasta proteome.fasta.gz > hits.tsv",
@@ -15,6 +16,7 @@ EXAMPLES = [
     "phylocli search db.parquet db.parquet --exclude-self --max-evalue 0.01 -o neighbours.parquet",
     "phylocli search query.fasta db.fasta -k 100 --align -o hits.m8",
     "phylocli search query.fasta db.parquet --rerank residues --candidates 1000 --sequences db.fasta > hits.tsv",
+    "phylocli search --text 'heme-binding oxygen transport' db.parquet --model run/model > hits.tsv",
     "phylocli search query.fasta uniref50/ --approximate -o hits.tsv",
 ]
 
@@ -25,16 +27,17 @@ def command(
         str,
         typer.Argument(
             metavar="QUERIES|-",
-            help="Sequences in any input format, embedded by the targets' model, or a table of embeddings.",
+            help="Sequences in any input format, embedded by the targets' model, or a table of embeddings. Left out with "
+            "--text.",
         ),
     ],
     targets: Annotated[
-        str,
+        str | None,
         typer.Argument(
             metavar="TARGETS|-",
             help="A table or folder written by 'phylocli embed', or sequences in any input format, embedded first.",
         ),
-    ],
+    ] = None,
     output: Output = None,
     format: Annotated[
         str | None,
@@ -46,6 +49,11 @@ def command(
     ] = None,
     sequences: TableSequencesOption = None,
     model: TableModelOption = None,
+    text: Annotated[
+        list[str] | None,
+        typer.Option("--text", metavar="TEXT", help="Search a table by a description in words; may be repeated."),
+    ] = None,
+    modality: ModalityOption = None,
 ) -> None:
     """Find the nearest proteins of each query: query, target, rank, cosine, evalue.
 
@@ -57,9 +65,23 @@ def command(
     expected to be as similar and to align as well. --align does so with phmmer. With both, both_evalue is the smaller of the
     two, doubled. Aligned hits have positions, identity and bits; --format m8 writes them as BLAST does.
 
+    With a model of several modalities (train --modalities), a table of its sequence embeddings is searched by --text, or by
+    queries of another --modality; such hits have no E-values.
+
     The search is exact, and equal hits are in the order of the targets, unless --approximate is given.
     """
     from phylocli.search.pipeline import parse_hits_format, search_file
 
     parsed = parse_hits_format(format)
+    if text:
+        if targets is not None or modality is not None:
+            raise UsageError("--text takes the place of the queries", fix="name the table only: search --text TEXT TABLE")
+        targets = queries
+    elif targets is None:
+        raise UsageError("there are no targets", fix="name queries and targets, or use --text TEXT with a table")
+    if text or modality is not None:
+        from phylocli.cross_modal.retrieval import search_across_file
+
+        search_across_file(text or queries, targets, output, config, modality=modality, model=model, format=parsed)
+        return
     search_file(queries, targets, output, config, model=model, sequences=sequences, format=parsed)

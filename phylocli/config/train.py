@@ -10,12 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
 from phylocli import recipes
 from phylocli.config.base import Cli, Config, Layer, located
-from phylocli.config.types import Alphabet, Count, Device, Fraction, Numbers, Seed
+from phylocli.config.types import Alphabet, Count, Device, Fraction, Numbers, Seed, Words
 from phylocli.core.errors import UsageError
+from phylocli.core.plugins import MODALITIES
 
 logger = logging.getLogger(__name__)
 
@@ -80,6 +81,38 @@ class EncoderConfig(Config):
     """A model, by name or folder, whose weights initialise the encoder, and the pooling if it is of the same kind."""
     average_coefficient: Annotated[Fraction, Cli(formerly=("start_share",))] = 0.0
     """Coefficient of those weights in an average with the trained ones, taken after training (WiSE-FT)."""
+
+
+class ModalityConfig(Config):
+    """A modality of `--modalities`: its encoder, and its projection into the joint space of head.dimension features. What is
+    left empty is as the modality suggests."""
+
+    encoder: str = ""
+    """Name of the architecture."""
+    preset: str = ""
+    """One of its sizes."""
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    """Of the architecture, over those of the preset."""
+    pooling: str = ""
+    """Name of the pooling."""
+    pooling_parameters: dict[str, Any] = Field(default_factory=dict)
+    """Of the pooling."""
+    hidden: Number = 0
+    """Hidden units of the projection; 0: linear."""
+    model: str = ""
+    """A model of sequences, by name or folder, to start from instead, with its pooling."""
+    locked: bool = False
+    """Train only the projection: vectors are computed once, of whole values (locked-image tuning, arXiv 2111.07991)."""
+
+
+class MultiviewConfig(Config):
+    """Training on several modalities."""
+
+    pairs: Literal["full", "core"] = "full"
+    """Pairs of modalities that are contrasted: all, or the first modality with each other one."""
+    max_length: Count = 256
+    """Longest value, in positions; longer ones are cropped at random. Modalities with one position per residue are cropped
+    alike."""
 
 
 class HeadConfig(Config):
@@ -395,6 +428,13 @@ class TrainConfig(Config):
     on_divergence: Annotated[Literal["stop", "rollback", "continue"], Cli()] = "stop"
     """If the loss is not finite or the encoder collapses: stop; go back to the last checkpoint with half the learning rate;
     or skip such steps."""
+    modalities: Annotated[Words, Cli("--modalities", metavar="NAME,NAME,…")] = ()
+    """Modalities that are contrasted with each other, the core first, in columns of the input tables: 'phylocli recipes'
+    and docs/modalities.md. Without them, both sides of a pair are sequences."""
+    multiview: MultiviewConfig = MultiviewConfig()
+    """Training on several modalities."""
+    modality: dict[str, ModalityConfig] = Field(default_factory=dict)
+    """Each modality, by its name: encoder and projection."""
     view: ViewConfig = ViewConfig(crop={"min_fraction": 0.3, "max_length": 128})  # type: ignore[call-arg]
     """What makes two sequences a positive pair."""
     encoder: EncoderConfig = EncoderConfig()
@@ -440,6 +480,25 @@ class TrainConfig(Config):
         if not options:
             return config
         return cls.layered([*config.layers, Layer("", dict(options))])
+
+    @field_validator("modalities")
+    @classmethod
+    def _known_modalities(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            MODALITIES.load(name)
+        found = tuple(MODALITIES.current(name) for name in names)
+        if found and len(set(found)) < max(2, len(found)):
+            raise UsageError(f"--modalities {','.join(names)} is not two or more different ones", fix="name each once")
+        return found
+
+    @field_validator("modality", mode="before")
+    @classmethod
+    def _named_modalities(cls, values: Any) -> Any:
+        return {MODALITIES.current(name): value for name, value in values.items()} if isinstance(values, dict) else values
+
+    def tower(self, modality: str) -> ModalityConfig:
+        """Return the settings of a modality."""
+        return self.modality.get(modality, ModalityConfig())
 
     @property
     def heads(self) -> dict[str, dict[str, int]]:
@@ -530,6 +589,12 @@ class TrainConfig(Config):
             raise UsageError(
                 "the optimiser muon needs whole matrices, but batch.shard divides them among processes",
                 fix="set optimiser.name=adamw, or batch.shard=false",
+            )
+        stray = sorted(self.modality.keys() - set(self.modalities))
+        if stray:
+            raise UsageError(
+                f"there are settings of the modality {', '.join(stray)}, which is not trained on",
+                fix=f"use --modalities {','.join([*self.modalities, *stray])}, or leave them out",
             )
         if self.checkpoints.model == "best" and not self.checkpoints.best:
             raise UsageError(

@@ -100,5 +100,13 @@ def _bands(value: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float],
 Bands = Annotated[Ranges, AfterValidator(_bands)]
 """Bands of distances."""
 
+
+def _words(value: Any) -> Any:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
+"""Words, written `sequence,text` on the command line and as a list in TOML."""
+
 Numbers = Annotated[tuple[float, ...], BeforeValidator(_numbers)]
 """Numbers, written `0.8,0.1,0.1` on the command line and as a list in TOML."""

@@ -1,4 +1,4 @@
-"""Plugins: a new view, encoder, decoder, critic, objective, pooling, engine, probe, baseline or benchmark is one file.
+"""Plugins: a new view, modality, encoder, decoder, critic, objective, pooling, engine, probe, … is one file.
 
 A built-in plugin is a file in the package of its kind; the word that the user types is the file's name, with `-` for `_`.
 Another package adds one by an entry point in the group of the kind, whose name is the word and whose value is the module:
@@ -186,6 +186,7 @@ ENCODERS = Kind("encoder", "encoders", "phylocli.encoders", protocols.EncoderPlu
 DECODERS = Kind("decoder", "decoders", "phylocli.decoders", protocols.DecoderPlugin)
 CRITICS = Kind("critic", "critics", "phylocli.critics", protocols.CriticPlugin)
 OBJECTIVES = Kind("objective", "objectives", "phylocli.objectives", protocols.ObjectivePlugin)
+MODALITIES = Kind("modality", "modalities", "phylocli.modalities", protocols.ModalityPlugin)
 POOLINGS = Kind("pooling", "encoders.poolings", "phylocli.poolings", protocols.PoolingPlugin)
 TREE_ENGINES = Kind("tree engine", "tree.engines", "phylocli.tree_engines", protocols.TreeEnginePlugin)
 ALIGNERS = Kind("aligner", "align.engines", "phylocli.aligners", protocols.AlignerPlugin)
@@ -195,7 +196,7 @@ BASELINES = Kind("baseline", "probe.baselines", "phylocli.baselines", protocols.
 BENCHMARKS = Kind("benchmark", "probe.benchmarks", "phylocli.benchmarks", protocols.BenchmarkPlugin)
 
 KINDS: tuple[Kind[Any], ...] = (
-    *(VIEWS, ENCODERS, POOLINGS, DECODERS, CRITICS, OBJECTIVES),
+    *(VIEWS, MODALITIES, ENCODERS, POOLINGS, DECODERS, CRITICS, OBJECTIVES),
     *(TREE_ENGINES, ALIGNERS, FAMILY_ENGINES, PROBES, BASELINES, BENCHMARKS),
 )
 RECIPES = "phylocli.recipes"

@@ -52,6 +52,30 @@ class ViewPlugin(Protocol):
         """
 
 
+class ModalityPlugin(Protocol):
+    """A modality: a kind of data about an item, read from a column of a table that is named like it, with `_` for `-`.
+
+    Optional: `COLUMNS`, other names of the column; `PER_RESIDUE = True`, it has one position per residue, so that it is
+        cropped like others of that kind; `ALPHABET`, `"protein"` or `"dna"`, its values are sequences, which ordinary models
+        read; `augment(value, rng)`, which returns another form of a value for a step of training.
+    """
+
+    @property
+    def INPUT(self) -> Mapping[str, int]:
+        """What encoders must read: `vocabulary`, the number of tokens, or `inputs`, the numbers per position."""
+
+    @property
+    def ENCODER(self) -> Mapping[str, str]:
+        """Names of the encoder, its preset and the pooling that suit it: `name`, `preset`, `pooling`."""
+
+    def parse(self, value: Any) -> Any:
+        """Return the tokens, (L,) or groups of them (L, G), or the numbers, (L, F), of a cell.
+
+        Raises:
+            TypeError, ValueError, BadInputError: the value is not of this modality.
+        """
+
+
 class EncoderClass(Protocol):
     """The class of an encoder, an `nn.Module` with the attributes `dimension` (D) and `depth` (number of layers).
 

@@ -21,6 +21,7 @@ from phylocli.core.alphabet import VOCABULARY_SIZE
 from phylocli.core.errors import UsageError
 from phylocli.encoders.base.activation_checkpointing import checkpointed
 from phylocli.encoders.base.batch import Layout
+from phylocli.encoders.base.inputs import input_layer
 
 PRESETS: dict[str, dict[str, object]] = {
     "tiny": {"width": 64, "hidden": 64, "depth": 4, "kernel": 5, "max_dilation": 8},  # 0.1 M parameters
@@ -63,6 +64,8 @@ class Encoder(nn.Module):
         kernel: number of residues that a block takes as input, odd.
         max_dilation: the dilations are 1, 2, 4, … up to this, then start again.
         dropout: fraction of features zeroed after the token embedding and before the last normalisation, in training only.
+        vocabulary: number of tokens.
+        inputs: numbers per position, in place of tokens; 0: tokens.
 
     Raises:
         UsageError: an even kernel, or a size below 1.
@@ -80,13 +83,15 @@ class Encoder(nn.Module):
         kernel: int = 5,
         max_dilation: int = 32,
         dropout: float = 0.0,
+        vocabulary: int = VOCABULARY_SIZE,
+        inputs: int = 0,
     ) -> None:
         super().__init__()
         if kernel % 2 == 0 or min(width, hidden, depth, kernel, max_dilation) < 1:
             raise UsageError("the kernel must be odd, and width, hidden, depth and max_dilation at least 1")
         self.dimension = width
         self.depth = depth
-        self.embed = nn.Embedding(VOCABULARY_SIZE, width)
+        self.embed = input_layer(width, vocabulary, inputs)
         cycle = max_dilation.bit_length()
         self.blocks = nn.ModuleList(Block(width, hidden, kernel, 2 ** (i % cycle), depth) for i in range(depth))
         self.norm = nn.LayerNorm(width)

@@ -15,6 +15,7 @@ from phylocli.core.alphabet import VOCABULARY_SIZE
 from phylocli.core.errors import UsageError
 from phylocli.encoders.base.activation_checkpointing import checkpointed
 from phylocli.encoders.base.batch import Layout
+from phylocli.encoders.base.inputs import input_layer
 
 PRESETS: dict[str, dict[str, object]] = {
     "tiny": {"width": 64, "depth": 2, "heads": 4},  # 0.1 M parameters
@@ -79,6 +80,8 @@ class Encoder(nn.Module):
         heads: attention heads; width / heads must be even.
         expansion: features inside the perceptron, as a multiple of width.
         dropout: fraction of features zeroed after the token embedding and before the last normalisation, in training only.
+        vocabulary: number of tokens.
+        inputs: numbers per position, in place of tokens; 0: tokens.
 
     Raises:
         UsageError: the width cannot be divided among the heads.
@@ -88,7 +91,15 @@ class Encoder(nn.Module):
     activation_checkpointing = False  # block by block
 
     def __init__(
-        self, *, width: int = 128, depth: int = 4, heads: int = 4, expansion: float = 4.0, dropout: float = 0.0
+        self,
+        *,
+        width: int = 128,
+        depth: int = 4,
+        heads: int = 4,
+        expansion: float = 4.0,
+        dropout: float = 0.0,
+        vocabulary: int = VOCABULARY_SIZE,
+        inputs: int = 0,
     ) -> None:
         super().__init__()
         if min(width, depth, heads) < 1 or expansion <= 0:
@@ -96,7 +107,7 @@ class Encoder(nn.Module):
         self.dimension = width
         self.depth = depth
         self.features = width // heads
-        self.embed = nn.Embedding(VOCABULARY_SIZE, width)
+        self.embed = input_layer(width, vocabulary, inputs)
         self.blocks = nn.ModuleList(Block(width, heads, int(expansion * width), depth) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout)

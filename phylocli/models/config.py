@@ -50,6 +50,7 @@ class ModelConfig:
         whitened_to: output features of the whitening; 0: unchanged.
         heads: parameters of the network of each head on residue vectors, by its name; see `phylocli.models.heads`.
         decoder: the decoder of its pooled vectors; None if it has none.
+        modality: what it reads, if this is not a sequence of `alphabet`; see `phylocli.modalities`.
     """
 
     encoder: str
@@ -62,6 +63,7 @@ class ModelConfig:
     whitened_to: int = 0
     heads: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     decoder: DecoderArchitecture | None = None
+    modality: str = ""
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Self:
@@ -79,11 +81,19 @@ class ModelConfig:
         heads = {str(name): {key: int(n) for key, n in found.items()} for name, found in content.get("heads", {}).items()}
         alphabet = check_alphabet(content.get("alphabet", "protein"))
         decoder = DecoderArchitecture.from_json(content["decoder"]) if "decoder" in content else None
-        return cls(**{key: content[key] for key in kinds}, alphabet=alphabet, heads=heads, decoder=decoder, **fitted)
+        modality = str(content.get("modality", ""))
+        return cls(
+            **{key: content[key] for key in kinds},
+            alphabet=alphabet,
+            heads=heads,
+            decoder=decoder,
+            modality=modality,
+            **fitted,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return it in the form of config.json, without default values (protein alphabet, no fitted maps, no heads, no
-        decoder)."""
+        decoder, sequences)."""
         optional = {
             "alphabet": self.alphabet if self.alphabet != "protein" else None,
             "kernel": self.kernel,
@@ -91,6 +101,7 @@ class ModelConfig:
             "whitened_to": self.whitened_to,
             "heads": {name: dict(parameters) for name, parameters in self.heads.items()},
             "decoder": asdict(self.decoder) if self.decoder else None,
+            "modality": self.modality,
         }
         return {
             "encoder": self.encoder,

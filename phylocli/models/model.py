@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import inspect
 import json
 import math
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from phylocli.checkpoints import store as checkpoints
 from phylocli.core.alphabet import ALPHABETS, check_alphabet, encode_tokens
 from phylocli.core.errors import BadInputError, UsageError
-from phylocli.core.plugins import ENCODERS
+from phylocli.core.plugins import ENCODERS, MODALITIES
 from phylocli.decoders import SequenceDecoder, build_decoder
 from phylocli.encoders.poolings import build_pooling
 from phylocli.formats.streams import PathLike, atomic_directory, file_sha256, note_input
@@ -111,6 +112,7 @@ class Model(nn.Module):
         alphabet: str = "protein",
         heads: Mapping[str, Mapping[str, int]] | None = None,
         decoder: DecoderArchitecture | None = None,
+        modality: str = "",
     ) -> Self:
         """Return a model with random weights; the same arguments give the same weights.
 
@@ -124,21 +126,29 @@ class Model(nn.Module):
             alphabet: alphabet of its tokens, `protein` or `dna`.
             heads: parameters of the network of each head (`hidden`, `kernel`), by its name.
             decoder: the decoder of its latent vectors.
+            modality: what it reads; empty: sequences of `alphabet`.
 
         Raises:
-            UsageError: no such encoder, preset, pooling, parameter, alphabet, head or decoder.
+            UsageError: no such modality, encoder, preset, pooling, parameter, alphabet, head or decoder.
         """
-        presets = ENCODERS.load(encoder).Encoder.PRESETS
+        made = ENCODERS.load(encoder).Encoder
+        presets = made.PRESETS
+        reads = dict(MODALITIES.load(modality).INPUT) if modality else {}
+        if reads and not reads.keys() <= inspect.signature(made).parameters.keys():
+            raise UsageError(
+                f"the encoder {encoder!r} does not read {modality}", fix="choose convolutional, transformer or bag-of-words"
+            )
         if preset not in presets:
             raise UsageError(f"the encoder {encoder!r} has no preset {preset!r}", fix=f"it has: {', '.join(presets)}")
         config = ModelConfig(
             encoder=ENCODERS.current(encoder),
-            parameters={**presets[preset], **(parameters or {})},
+            parameters={**presets[preset], **reads, **(parameters or {})},
             pooling=pooling,
             pooling_parameters=dict(pooling_parameters or {}),
             alphabet=check_alphabet(alphabet),
             heads={name: dict(values) for name, values in (heads or {}).items()},
             decoder=decoder,
+            modality=modality,
         )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -213,7 +223,16 @@ class Model(nn.Module):
         return other
 
     def encode(self, residues: str) -> npt.NDArray[np.uint8]:
-        """Return the tokens of an unaligned sequence, shape (L,), as this model reads its letters."""
+        """Return the tokens of an unaligned sequence, shape (L,), as this model reads its letters.
+
+        Raises:
+            UsageError: the model reads another modality than sequences.
+        """
+        if self.config.modality:
+            raise UsageError(
+                f"the model{f' {self.folder}' if self.folder else ''} reads {self.config.modality}, not sequences",
+                fix="name the model of a run with --modalities sequence,…",
+            )
         return encode_tokens(residues, self.alphabet, rare=bool(getattr(self.encoder, "reads_rare_residues", False)))
 
     def residues(self, tokens: Tensor, mask: Tensor, layer: int | None = None) -> Tensor:

@@ -111,7 +111,7 @@ def embedder_of(table: EmbeddingTable, model: PathLike | None = None, device: st
         )
     precision = torch.bfloat16 if table.metadata.get("phylocli.precision") == "bf16" else None
     tried = []
-    for name in [model] if model is not None else _candidates(table):
+    for name in [model] if model is not None else candidates(table):
         try:
             loaded = models.load(name)
             identity = f"{name} is {loaded.fingerprint[:12]}"  # as 'models show' prints it
@@ -140,7 +140,7 @@ def embedder_of(table: EmbeddingTable, model: PathLike | None = None, device: st
     )
 
 
-def _candidates(table: EmbeddingTable) -> Iterator[PathLike]:
+def candidates(table: EmbeddingTable) -> Iterator[PathLike]:
     """Yield candidates for the model of a table: its source on the hub, the model in its provenance, then all available
     models of phylocli."""
     if "phylocli.source" in table.metadata:

@@ -26,8 +26,14 @@ USED = {
     ),
     "dgi": _OF_GRAPHS,
     "infograph": _OF_GRAPHS,
+    "modalities": (
+        *(*_OF_ALL, "modalities", "multiview.", "modality.", "head.dimension", "critic.", "objective.", "log."),
+        *("precision", "on_divergence", "checkpoints.", "batch.pairs", "batch.accumulate", "batch.max_tokens"),
+        *("batch.grad_cache", "batch.workers", "batch.negatives", "batch.family_power", "batch.input_fractions"),
+        *("validation.fraction", "validation.pairs", "validation.every"),
+    ),
 }
-"""Beginnings of the names of the settings that each task reads that is not contrastive training."""
+"""Beginnings of the names of the settings that each task reads that is not contrastive training of sequences."""
 
 
 def check_config(config: TrainConfig) -> None:
@@ -83,14 +89,14 @@ def check_config(config: TrainConfig) -> None:
         raise UsageError(
             "the recipe dgi needs embeddings of the nodes", fix="add --features TABLE, such as embeddings of the proteins"
         )
-    if config.task in USED:
-        _check_used(config)
+    if config.task in USED or config.modalities:
+        _check_used(config, "modalities" if config.modalities else config.task)
     if not config.inputs:
         raise UsageError("no inputs given", fix="give family records with trees, or pairs tables")
 
 
-def _check_used(config: TrainConfig) -> None:
-    """Raise a UsageError if a setting that is given over the recipe is not one of the task.
+def _check_used(config: TrainConfig, kind: str) -> None:
+    """Raise a UsageError if a setting that is given over the recipe is not one of this kind of training.
 
     Files and environment variables for every command may have settings of other runs.
     """
@@ -101,14 +107,16 @@ def _check_used(config: TrainConfig) -> None:
         for layer in config.layers
         if not layer.ambient
         for key in flat(layer.values)
-        if not key.startswith(USED[config.task]) and now.get(key) != base.get(key)
+        if not key.startswith(USED[kind]) and now.get(key) != base.get(key)
     }
     if unused:
-        known = [name + "…" if name.endswith(".") else name for name in USED[config.task] if name not in ("idea", "paper")]
+        known = [name + "…" if name.endswith(".") else name for name in USED[kind] if name not in ("idea", "paper")]
         raise UsageError(
-            f"the recipe {config.named_recipe} does not use {', '.join(sorted(unused))}",
-            why="it trains on the latent vectors of a model, which stays as it is"
-            if config.task == "latent-diffusion"
-            else "it trains a graph model, not an encoder of sequences",
+            f"{'training on --modalities' if kind == 'modalities' else f'the recipe {config.named_recipe}'} does not use "
+            f"{', '.join(sorted(unused))}",
+            why={
+                "latent-diffusion": "it trains on the latent vectors of a model, which stays as it is",
+                "modalities": "rows of a table are the views, and each modality has its own encoder (modality.NAME.encoder)",
+            }.get(kind, "it trains a graph model, not an encoder of sequences"),
             fix=f"leave it out; its own settings are {', '.join(known)}",
         )

@@ -9,7 +9,7 @@ import logging
 import math
 import os
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,9 +18,8 @@ from torch import Tensor
 from phylocli.config.train import TrainConfig
 from phylocli.formats.streams import OutputError
 from phylocli.train import checkpoints, divergence
-from phylocli.train.data.batch_sampler import Corpus
 from phylocli.train.data.prefetcher import choose_workers, prefetched
-from phylocli.train.data.types import PairBatch
+from phylocli.train.data.types import BatchSource, TrainingBatch
 from phylocli.train.divergence import DivergedError
 from phylocli.train.parallel.oom import retry_smaller
 from phylocli.train.parallel.strategy import Strategy
@@ -29,11 +28,23 @@ from phylocli.train.report.step_log import StepLog
 from phylocli.train.run_folder import CHECKPOINTS
 from phylocli.train.signals import Stop
 from phylocli.train.state import TrainState
-from phylocli.train.validation import validate
 
 logger = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_WRITES = 30.0
+
+
+@dataclass(frozen=True)
+class Validation:
+    """The validation of a run.
+
+    Attributes:
+        run: returns the metrics, such as `val_loss`; see `phylocli.train.validation`.
+        items: number of different held-out sequences.
+    """
+
+    run: Callable[[], dict[str, float]]
+    items: int
 
 
 @dataclass
@@ -47,17 +58,17 @@ class TrainingLoop:
         strategy: computes and clips gradients.
         state: model, optimiser, schedule and step.
         log: records one row of metrics per step.
-        held_out: pairs for validation; None if no family is large enough.
+        validation: of held-out items; None if there are none.
         stop: requests to stop early.
     """
 
     folder: Path
     config: TrainConfig
-    corpus: Corpus
+    corpus: BatchSource
     strategy: Strategy
     state: TrainState
     log: StepLog
-    held_out: PairBatch | None
+    validation: Validation | None
     stop: Stop
 
     def run(self) -> None:
@@ -99,9 +110,9 @@ class TrainingLoop:
 
                 # Validate.
                 checked = step % config.validation.every == 0 or last
-                if checked and self.held_out is not None:
+                if checked and self.validation is not None:
                     log.settle()
-                    row.update(strategy.world.from_main(validate(task, self.held_out)))
+                    row.update(strategy.world.from_main(self.validation.run()))
                     self.after_validation(row)
                 log.show(row, batches.take_waited(), important=checked or last)
 
@@ -123,10 +134,10 @@ class TrainingLoop:
         here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # torchrun: the run's processes on this machine
         return choose_workers(self.config.batch.workers, self.state.task.device.type, here)
 
-    def gradients(self, batches: list[PairBatch]) -> dict[str, Tensor]:
+    def gradients(self, batches: list[TrainingBatch]) -> dict[str, Tensor]:
         """Compute the average gradient of `batches`, in smaller parts if memory runs out, and return the averaged terms."""
         strategy, task = self.strategy, self.state.task
-        strategy.world.check_same("pairs", lambda: b"".join(t.tobytes() for pairs in batches for t in pairs.a + pairs.b))
+        strategy.world.check_same("pairs", lambda: b"".join(pairs.content() for pairs in batches))
         longest = max(pairs.longest for pairs in batches)
         return retry_smaller(lambda: strategy.gradients(batches), task.undo_point(), task.execution, longest)
 
@@ -142,12 +153,6 @@ class TrainingLoop:
         logger.warning(f"Loss is {float(loss):g}, gradient norm {float(norm):g} at step {step}; skipping the update")
         return False
 
-    @functools.cached_property
-    def detects_collapse(self) -> bool:
-        """Whether there are enough held-out sequences to detect a collapse."""
-        held_out = self.held_out
-        return held_out is not None and len({t.tobytes() for t in held_out.a + held_out.b}) >= divergence.ENOUGH
-
     def after_validation(self, row: Row) -> None:
         """Check the validation metrics for a collapse, and save the state if it is the best so far.
 
@@ -155,7 +160,7 @@ class TrainingLoop:
             DivergedError: the encoder has collapsed.
         """
         try:
-            if self.detects_collapse:
+            if self.validation is not None and self.validation.items >= divergence.ENOUGH:
                 divergence.check_collapse(row, self.state.task.model.dimension)
         except DivergedError as error:
             if self.config.on_divergence != "continue":

@@ -11,9 +11,8 @@ import torch
 from phylocli.core.errors import BadInputError
 from phylocli.train import randomness
 from phylocli.train.optimiser import Schedule
-from phylocli.train.parallel.strategy import Strategy
+from phylocli.train.parallel.strategy import Strategy, Trainable
 from phylocli.train.saved import RandomState, Saved
-from phylocli.train.task import ContrastiveTask
 
 
 @dataclass
@@ -29,7 +28,7 @@ class TrainState:
         best: the best validation metric so far, with its sign chosen so that larger is better.
     """
 
-    task: ContrastiveTask
+    task: Trainable
     optimiser: torch.optim.Optimizer
     schedule: Schedule
     step: int = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import cast
 
@@ -141,11 +141,6 @@ class ContrastiveTask(Trainable):
             self.momentum_encoder = nn.ModuleDict(copies).requires_grad_(False)
         self.execution = execution or Execution(batch.max_tokens, batch.grad_cache)
         self.seed = config.seed
-
-    @property
-    def device(self) -> torch.device:
-        """The device of the weights."""
-        return self.model.device
 
     def models(self) -> list[Model]:
         """Return the model and, if there is one, its momentum encoder."""
@@ -383,25 +378,11 @@ class ContrastiveTask(Trainable):
         for bank in self._banks():
             bank.discard_pending()
 
-    def undo_point(self) -> Callable[[], None]:
-        """Return a function that undoes later forward passes: it restores the random state and the running averages."""
+    def changing_buffers(self) -> list[Tensor]:
+        """Return the running averages of head, objective and distillation."""
         stored = {id(buffer) for bank in self._banks() for buffer in bank.buffers()}  # updated only by `after_step`
         parts = [part for part in (self.head, self.objective, self.distillation) if part is not None]
-        buffers = [b for part in parts for b in part.buffers() if id(b) not in stored]
-        before = [b.clone() for b in buffers]
-        random = torch.get_rng_state()
-        random_cuda = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
-
-        @torch.no_grad()
-        def undo() -> None:
-            torch.set_rng_state(random)
-            if random_cuda is not None:
-                torch.cuda.set_rng_state(random_cuda, self.device)
-            for buffer, value in zip(buffers, before, strict=True):
-                buffer.copy_(value)
-            self.discard_pending()
-
-        return undo
+        return [b for part in parts for b in part.buffers() if id(b) not in stored]
 
     def has_unused_parameters(self, pairs: PairBatch, few: int = 8) -> bool:
         """Return whether a step may leave some weights without a gradient, tested on the first `few` pairs.

@@ -11,8 +11,8 @@ import contextlib
 import json
 import logging
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import astuple
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +34,14 @@ from phylocli.train.data.batch_sampler import Corpus
 from phylocli.train.data.compiled import Cache
 from phylocli.train.data.loading import load_corpus
 from phylocli.train.data.teachers import open_teachers
+from phylocli.train.data.types import BatchSource
 from phylocli.train.divergence import DivergedError
 from phylocli.train.finalize import finalization_steps
 from phylocli.train.full_batch import graphs, latent_diffusion
-from phylocli.train.loop import TrainingLoop
+from phylocli.train.loop import TrainingLoop, Validation
+from phylocli.train.modalities import task as multimodal
+from phylocli.train.modalities.table import load_modalities
+from phylocli.train.modalities.task import MultimodalTask
 from phylocli.train.optimiser import Schedule
 from phylocli.train.parallel.execution import Execution, choose_precision
 from phylocli.train.parallel.strategy import Strategy
@@ -64,6 +68,7 @@ from phylocli.train.saved import Saved
 from phylocli.train.signals import Stopped, stop_signals
 from phylocli.train.state import TrainState
 from phylocli.train.task import ContrastiveTask
+from phylocli.train.validation import validate
 
 logger = logging.getLogger(__name__)
 
@@ -154,8 +159,31 @@ def train_model(
             return folder / MODEL
 
 
-def _train(folder: Path, config: TrainConfig, saved: Saved | None, device: torch.device, world: World, cache: Cache) -> Path:
-    """Train from a checkpoint or from the start, as one of the processes of the run, and return the model folder."""
+@dataclass(frozen=True)
+class Prepared:
+    """A run that is ready for its first step.
+
+    Attributes:
+        strategy: with the task.
+        corpus: the source of batches.
+        validation: of held-out items; None if there are none.
+        meter: measures throughput.
+        save_split: writes the split of the data into the run folder.
+        finish: fits what is fitted after training, and writes the model folder.
+    """
+
+    strategy: Strategy
+    corpus: BatchSource
+    validation: Validation | None
+    meter: Meter
+    save_split: Callable[[], None]
+    finish: Callable[[list[Row]], None]
+
+
+def _prepare_contrast(
+    folder: Path, config: TrainConfig, device: torch.device, world: World, cache: Cache, resumed: bool
+) -> Prepared:
+    """Prepare training on pairs of sequences."""
     if world.size > 1 and "-" in config.inputs:
         raise UsageError("several processes cannot read standard input", fix="write the families to a file first")
     batch = config.batch
@@ -183,12 +211,68 @@ def _train(folder: Path, config: TrainConfig, saved: Saved | None, device: torch
     held_out = corpus.validation(config.validation.pairs)
     _log_training_summary(task, corpus, held_out is not None)
 
+    def finish(rows: list[Row]) -> None:
+        if world.main or task.execution.sharded:
+            for final in final_steps:
+                final.fit(task, corpus)
+        model = strategy.model()
+        if model is not None:
+            model.save(folder / MODEL, model_card(config, corpus, model, rows))
+            logger.info(f"the model is {folder / MODEL} ({model.dimension} features)")
+
+    return Prepared(
+        strategy,
+        corpus,
+        None
+        if held_out is None
+        else Validation(lambda: validate(task, held_out), len({t.tobytes() for t in held_out.a + held_out.b})),
+        Meter(task, work, processes=world.size),
+        lambda: save_split(folder / SPLIT, corpus.split(), resumed=resumed),
+        finish,
+    )
+
+
+def _prepare_modalities(folder: Path, config: TrainConfig, device: torch.device, world: World) -> Prepared:
+    """Prepare training on several modalities."""
+    if world.size > 1:
+        raise UsageError("several modalities are trained by one process", fix="start it without torchrun")
+    batch = config.batch
+    execution = Execution(batch.max_tokens, batch.grad_cache, choose_precision(config.precision, device), world)
+    task = MultimodalTask(config, execution)
+    strategy = Strategy(task, config.optimiser, device)
+    corpus = load_modalities(config, task)
+    held_out = corpus.validation(config.validation.pairs)
+    multimodal.log_summary(task, corpus, held_out)
+
+    def finish(rows: list[Row]) -> None:
+        task.multimodal.calibration = multimodal.calibrated(task, corpus)
+        task.multimodal.save(folder / MODEL, multimodal.model_card(config, corpus, task, rows))
+        logger.info(f"the model is {folder / MODEL} ({', '.join(task.multimodal.modalities)})")
+
+    return Prepared(
+        strategy,
+        corpus,
+        None if held_out is None else Validation(lambda: task.validate(held_out), len(held_out)),
+        Meter(task, None),
+        lambda: corpus.write_split(folder / SPLIT),
+        finish,
+    )
+
+
+def _train(folder: Path, config: TrainConfig, saved: Saved | None, device: torch.device, world: World, cache: Cache) -> Path:
+    """Train from a checkpoint or from the start, as one of the processes of the run, and return the model folder."""
+    prepared = (
+        _prepare_modalities(folder, config, device, world)
+        if config.modalities
+        else _prepare_contrast(folder, config, device, world, cache, saved is not None)
+    )
+    strategy = prepared.strategy
     if saved is None and world.main:
         write_config(folder, config)
         write_text(
             folder / PROVENANCE, json.dumps(provenance("train", config.to_toml(), config.seed), indent=2, default=str) + "\n"
         )
-    world.on_main(lambda: save_split(folder / SPLIT, corpus.split(), resumed=saved is not None))
+    world.on_main(prepared.save_split)
 
     def check(row: Row) -> None:
         if config.on_divergence != "continue":
@@ -196,9 +280,9 @@ def _train(folder: Path, config: TrainConfig, saved: Saved | None, device: torch
 
     metrics = MetricsLog(folder / METRICS, upto=saved["step"] if saved else 0)
     with own_random_state(config.seed, world.rank, device), stop_signals(again=world.size == 1) as stop:
-        log = StepLog(metrics, Meter(task, work, processes=world.size), world, check)
-        state = TrainState(task, strategy.optimiser, Schedule.of(config))
-        loop = TrainingLoop(folder, config, corpus, strategy, state, log, held_out, stop)
+        log = StepLog(metrics, prepared.meter, world, check)
+        state = TrainState(strategy.task, strategy.optimiser, Schedule.of(config))
+        loop = TrainingLoop(folder, config, prepared.corpus, strategy, state, log, prepared.validation, stop)
         if saved is not None:
             state.restore(saved, strategy)
             logger.info(f"resuming after step {state.step}")
@@ -218,14 +302,8 @@ def _train(folder: Path, config: TrainConfig, saved: Saved | None, device: torch
             assert best is not None
             strategy.restore_task(best)
             logger.info(f"using the model of step {best['step']}, the best by {config.checkpoints.best}")
-        if world.main or task.execution.sharded:
-            for final in final_steps:
-                final.fit(task, corpus)
-        model = strategy.model()
-        if model is not None:
-            with loop.resumable():
-                model.save(folder / MODEL, model_card(config, corpus, model, metrics.rows))
-            logger.info(f"the model is {folder / MODEL} ({model.dimension} features)")
+        with loop.resumable():
+            prepared.finish(metrics.rows)
     return folder / MODEL
 
 

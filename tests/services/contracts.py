@@ -17,7 +17,7 @@ from torch import nn
 from phylocli.align.engines import Settings as AlignSettings
 from phylocli.core import plugins
 from phylocli.core.alphabet import AMINO_ACIDS, degap, encode_states, encode_tokens
-from phylocli.core.errors import MissingDependencyError, PhylocliError
+from phylocli.core.errors import BadInputError, MissingDependencyError, PhylocliError
 from phylocli.core.plugins import Kind
 from phylocli.critics import build_critic
 from phylocli.decoders import build_decoder, uniform_numbers
@@ -27,6 +27,8 @@ from phylocli.families.searching import Settings as FamilySettings
 from phylocli.formats import Sequence
 from phylocli.formats.family import Family
 from phylocli.formats.newick import NewickTree
+from phylocli.modalities import parse
+from phylocli.models.multimodal import tower
 from phylocli.objectives import Batch, build_objective, requirements_of
 from phylocli.objectives.base.batch import Decoded
 from phylocli.probe import Dataset
@@ -100,6 +102,38 @@ def check_encoder(plugin: Any, name: str) -> None:
         assert torch.allclose(together[1, : len(short)], alone[0], atol=1e-5), "an embedding must not depend on padding"
         assert torch.equal(encoder(tokens, mask, layer=encoder.depth)[mask], together[mask])
         assert encoder(tokens, mask, layer=0).shape == together.shape
+
+
+def check_modality(plugin: Any, name: str) -> None:
+    samples = {
+        "profile": [[0.05] * 20] * 3,
+        "nucleotides": "ACGTN",
+        "secondary-structure": "HHEC",
+        "smiles": "CC(=O)Cl",
+        "selfies": "[C][=O]",
+    }
+    value = samples.get(name, "ACDE")
+    (size,) = plugin.INPUT.values()
+    assert set(plugin.INPUT) <= {"vocabulary", "inputs"} and size > 0
+    assert set(plugin.ENCODER) == {"name", "preset", "pooling"}
+    found = parse(name, value)
+    assert len(found) and found.tolist() == parse(name, value).tolist()
+    if "vocabulary" in plugin.INPUT:
+        assert found.dtype.kind in "iu" and found.min() >= 0 and found.max() < size
+    else:
+        assert found.dtype == np.float32 and found.shape[1] == size
+    for wrong in (5, {}):
+        with pytest.raises(BadInputError, match="a table, row 1"):
+            parse(name, wrong, "a table, row 1")
+    model = tower(name).eval()
+    with torch.no_grad():
+        together = model(*pad_batch([found, found[:1]]))
+        alone = model(*pad_batch([found[:1]]))
+    assert together.shape == (2, model.dimension)
+    assert torch.allclose(together[1], alone[0], atol=1e-5), "a vector must not depend on padding"
+    if hasattr(plugin, "augment"):
+        again = [plugin.augment(value, np.random.default_rng(0)) for _ in range(2)]
+        assert again[0] == again[1] and len(parse(name, again[0]))
 
 
 def check_pooling(plugin: Any, name: str) -> None:
@@ -260,6 +294,7 @@ def check_benchmark(plugin: Any, name: str) -> None:
 
 CHECKS = {
     "view": check_view,
+    "modality": check_modality,
     "encoder": check_encoder,
     "pooling": check_pooling,
     "decoder": check_decoder,

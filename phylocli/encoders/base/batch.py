@@ -14,12 +14,21 @@ from phylocli.core.alphabet import PAD
 
 
 def pad_batch(sequences: Sequence[npt.NDArray[Any]], device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
-    """Return token arrays as one batch: tokens (N, L) int64, padded on the right, and the mask (N, L), True on residues."""
+    """Return arrays as one batch, padded on the right, and the mask (N, L), True on residues.
+
+    Tokens (L,) become (N, L) int64, groups of tokens (L, G) become (N, L, G) for the largest G, and numbers (L, F) become
+    (N, L, F) float32.
+    """
     lengths = np.array([len(s) for s in sequences], dtype=np.int64)
     width = int(lengths.max(initial=0))
     mask = np.arange(width)[None, :] < lengths[:, None]
-    tokens = np.full(mask.shape, PAD, dtype=np.int64)
-    if len(sequences):
+    numbers = len(sequences) > 0 and sequences[0].dtype.kind == "f"
+    depth = max((s.shape[1] for s in sequences if s.ndim == 2), default=0)
+    tokens = np.full(mask.shape + (depth,) * bool(depth), PAD, dtype=np.float32 if numbers else np.int64)
+    if depth and not numbers:  # groups of different sizes
+        for row, sequence in zip(tokens, sequences, strict=True):
+            row[: len(sequence), : sequence.shape[1]] = sequence
+    elif len(sequences):
         tokens[mask] = np.concatenate(sequences)
     return torch.from_numpy(tokens).to(device, non_blocking=True), torch.from_numpy(mask).to(device, non_blocking=True)
 

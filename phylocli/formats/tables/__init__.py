@@ -14,6 +14,7 @@ from phylocli.formats.tables.reading import (
 )
 from phylocli.formats.tables.schemas import (
     benchmark_schema,
+    classes_schema,
     clusters_schema,
     distances_schema,
     edges_schema,
@@ -54,6 +55,7 @@ __all__ = [
     "TableWriter",
     "arrow_frame",
     "benchmark_schema",
+    "classes_schema",
     "clusters_schema",
     "distances_schema",
     "edges_schema",

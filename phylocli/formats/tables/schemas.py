@@ -85,6 +85,15 @@ def hits_schema(*, residues: bool = False, aligned: bool = False) -> pa.Schema:
     return pa.schema(fields)
 
 
+def classes_schema() -> pa.Schema:
+    """Classes of sequences: one row per sequence and class, by `rank` from 1; `label` may be `none of these`."""
+    import pyarrow as pa
+
+    text, number = pa.string(), pa.float64()
+    fields = [("id", text), ("rank", pa.int32()), ("label", text), ("probability", number), ("cosine", number)]
+    return pa.schema(fields)
+
+
 def members_schema() -> pa.Schema:
     """Members of families: one row per member; `from` and `to` are residues (from 1, inclusive), `score` is in bits.
 

@@ -43,6 +43,7 @@ class Batch:
         segments: pooled vectors of the first view's segments, (N, T, F), before the head.
         present: which segments exist, (N, T) bool; rows are filled from the left.
         decoded: what was decoded from the latent vectors of the first view.
+        equal: further pairs that are not contrasted, because a view of one equals a view of the other, (N, N) bool.
     """
 
     family: Tensor
@@ -54,6 +55,7 @@ class Batch:
     segments: Tensor | None = None
     present: Tensor | None = None
     decoded: Decoded | None = None
+    equal: Tensor | None = None
 
     @classmethod
     def of_families(cls, family: Tensor, clan: Tensor | None = None, distance: Tensor | None = None, **others: Any) -> Batch:
@@ -72,11 +74,14 @@ class Batch:
 
     def twice(self) -> Batch:
         """Return the batch for a and b stacked, (2N,)."""
-        return Batch(self.family.repeat(2), self.clan.repeat(2), self.distance.repeat(2))
+        equal = None if self.equal is None else self.equal.repeat(2, 2)
+        return Batch(self.family.repeat(2), self.clan.repeat(2), self.distance.repeat(2), equal=equal)
 
     def negatives(self) -> Tensor:
-        """Return which pairs may be contrasted, (N, N) bool: pairs that share neither family nor clan. Symmetric."""
-        return self.negatives_among(self.family, self.clan)
+        """Return which pairs may be contrasted, (N, N) bool: pairs that share neither family nor clan, nor have equal
+        views. Symmetric."""
+        found = self.negatives_among(self.family, self.clan)
+        return found if self.equal is None else found & ~self.equal
 
     def negatives_among(self, family: Tensor, clan: Tensor) -> Tensor:
         """Return which of M others, by their codes (M,), are negatives of the pairs, (N, M) bool: no homologs."""

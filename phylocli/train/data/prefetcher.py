@@ -17,8 +17,7 @@ from typing import Self
 from phylocli.core.errors import PhylocliError
 from phylocli.core.processes import WorkerPool
 from phylocli.core.threads import available_cores
-from phylocli.train.data.batch_sampler import Corpus
-from phylocli.train.data.types import PairBatch
+from phylocli.train.data.types import BatchSource, TrainingBatch
 
 AUTO = -1
 MOST_AUTO = 4
@@ -60,9 +59,9 @@ class Prefetcher:
         depth: number of batches to prepare ahead.
     """
 
-    def __init__(self, pool: Executor, make: Callable[[int], PairBatch], steps: range, depth: int) -> None:
+    def __init__(self, pool: Executor, make: Callable[[int], TrainingBatch], steps: range, depth: int) -> None:
         self._pool, self._make, self._steps = pool, make, iter(steps)
-        self._waiting: deque[Future[PairBatch]] = deque()
+        self._waiting: deque[Future[TrainingBatch]] = deque()
         self._waited = 0.0
         for _ in range(depth):
             self._ask()
@@ -76,7 +75,7 @@ class Prefetcher:
     def __iter__(self) -> Self:
         return self
 
-    def __next__(self) -> PairBatch:
+    def __next__(self) -> TrainingBatch:
         if not self._waiting:
             raise StopIteration
         before = time.monotonic()
@@ -93,7 +92,7 @@ class Prefetcher:
 
 
 @contextlib.contextmanager
-def prefetched(corpus: Corpus, steps: range, workers: int = 0) -> Iterator[Prefetcher]:
+def prefetched(corpus: BatchSource, steps: range, workers: int = 0) -> Iterator[Prefetcher]:
     """Prepare the batches of some steps ahead within the block; all workers end with the block.
 
     An error in a worker is raised when its batch is requested; with processes, its cause has the traceback of the worker.
@@ -114,10 +113,10 @@ def prefetched(corpus: Corpus, steps: range, workers: int = 0) -> Iterator[Prefe
         yield Prefetcher(processes, _make, steps, 2 * workers)
 
 
-_corpus: Corpus | None = None  # set in worker processes
+_corpus: BatchSource | None = None  # set in worker processes
 
 
-def _start_worker(corpus: Corpus) -> None:
+def _start_worker(corpus: BatchSource) -> None:
     global _corpus  # noqa: PLW0603  sent once per worker instead of with every task
     _corpus = corpus
     # Batch systems send SIGTERM to all processes. The trainer needs its workers until the checkpoint is saved.
@@ -125,6 +124,6 @@ def _start_worker(corpus: Corpus) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
-def _make(step: int) -> PairBatch:
+def _make(step: int) -> TrainingBatch:
     assert _corpus is not None
     return _corpus.batch(step)

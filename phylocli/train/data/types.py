@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -50,6 +51,31 @@ class FamilySource:
     input: int = 0
 
 
+class TrainingBatch(Protocol):
+    """What the training loop needs of a batch of N items."""
+
+    def __len__(self) -> int:
+        """Return N."""
+
+    def content(self) -> bytes:
+        """Return the content, to compare batches of several processes."""
+
+    @property
+    def longest(self) -> int:
+        """Number of positions of the longest sequence."""
+
+    @property
+    def residues(self) -> int:
+        """Total number of positions."""
+
+
+class BatchSource(Protocol):
+    """Batches as functions of the seed and the step."""
+
+    def batch(self, step: int) -> Any:
+        """Return the batch of a step, counted from 0: a `TrainingBatch`."""
+
+
 @dataclass
 class PairBatch:
     """A batch of N pairs.
@@ -93,6 +119,10 @@ class PairBatch:
             labelled=None if self.labelled is None else self.labelled.first_sequences(n),
             taught=None if self.taught is None else self.taught.first_pairs(n),
         )
+
+    def content(self) -> bytes:
+        """Return the tokens of the first two views, to compare batches of several processes."""
+        return b"".join(tokens.tobytes() for tokens in self.a + self.b)
 
     @property
     def longest(self) -> int:

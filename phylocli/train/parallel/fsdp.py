@@ -23,7 +23,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from phylocli.config.train import OptimiserConfig
 from phylocli.core.errors import UsageError
 from phylocli.models.model import Model
-from phylocli.train.data.types import PairBatch
+from phylocli.train.data.types import TrainingBatch
 from phylocli.train.optimiser import make_optimiser
 from phylocli.train.parallel.strategy import Strategy, Trainable
 from phylocli.train.saved import Weights
@@ -59,7 +59,7 @@ class ShardedStrategy(Strategy):
         """The task; FSDP averages the gradients of its encoder over the processes."""
         return self.task
 
-    def gradients(self, batches: Sequence[PairBatch]) -> dict[str, Tensor]:
+    def gradients(self, batches: Sequence[TrainingBatch]) -> dict[str, Tensor]:
         """Compute the average gradient of `batches`, see `Strategy.gradients`."""
         terms = super().gradients(batches)
         found = [p.grad for p in self.wholes if p.grad is not None]

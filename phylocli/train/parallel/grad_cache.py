@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -24,7 +25,6 @@ from phylocli.models.model import Model
 from phylocli.train.data.types import chunks_by_length
 from phylocli.train.parallel.execution import Execution
 from phylocli.train.parallel.world import ALONE, World
-from phylocli.views import Tokens
 
 Keep = Literal["vectors", "residues", "both"]
 
@@ -55,13 +55,18 @@ class Encoded:
 
 
 def encode(
-    model: Model, sequences: Sequence[Tokens], execution: Execution, *, keep: Keep = "vectors", world: World = ALONE
+    model: Model,
+    sequences: Sequence[npt.NDArray[Any]],
+    execution: Execution,
+    *,
+    keep: Keep = "vectors",
+    world: World = ALONE,
 ) -> Encoded:
     """Return the pooled embeddings, the residue embeddings, or both, of one or more sequences.
 
     Args:
         model: the model; the result is on its device.
-        sequences: token arrays.
+        sequences: arrays of tokens, or of numbers.
         execution: execution settings. With a sharded encoder, all processes make the same number of encoder calls.
         keep: which embeddings to return; with residues only, pooling is skipped.
         world: the processes that share the work; each receives the complete result.

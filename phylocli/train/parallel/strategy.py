@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from phylocli.config.train import OptimiserConfig
 from phylocli.models.model import Model
-from phylocli.train.data.types import PairBatch
+from phylocli.train.data.types import TrainingBatch
 from phylocli.train.optimiser import make_optimiser
 from phylocli.train.parallel.execution import Execution
 from phylocli.train.parallel.world import World, replicated, unsynchronised
@@ -20,23 +20,58 @@ from phylocli.train.saved import Optimiser, Weights
 
 
 class Trainable(nn.Module):
-    """A module that a strategy can train; its `forward` returns the loss of a batch of pairs.
+    """A module that a strategy and the training loop can train; its `forward` returns the loss of a batch.
 
     Attributes:
-        model: the model to train.
+        model: the model to train, or that of the first modality.
         execution: execution settings.
+        seed: of the run.
     """
 
     model: Model
     execution: Execution
+    seed: int
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the weights."""
+        return self.model.device
 
     @abstractmethod
     def models(self) -> list[Model]:
         """Return the models whose encoders can be sharded."""
 
     @abstractmethod
-    def forward(self, pairs: PairBatch) -> dict[str, Tensor]:
-        """Return named terms for N pairs; `loss` is minimised."""
+    def forward(self, batch: Any) -> dict[str, Tensor]:
+        """Return named terms for a batch; `loss` is minimised."""
+
+    def after_step(self) -> None:
+        """Update what follows the weights; called after each optimiser step."""
+
+    def discard_pending(self) -> None:
+        """Discard what a skipped step has queued."""
+
+    def changing_buffers(self) -> list[Tensor]:
+        """Return the buffers that a forward pass in training changes."""
+        return []
+
+    def undo_point(self) -> Callable[[], None]:
+        """Return a function that undoes later forward passes: it restores the random state and the changing buffers."""
+        buffers = self.changing_buffers()
+        before = [b.clone() for b in buffers]
+        random = torch.get_rng_state()
+        random_cuda = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
+
+        @torch.no_grad()
+        def undo() -> None:
+            torch.set_rng_state(random)
+            if random_cuda is not None:
+                torch.cuda.set_rng_state(random_cuda, self.device)
+            for buffer, value in zip(buffers, before, strict=True):
+                buffer.copy_(value)
+            self.discard_pending()
+
+        return undo
 
 
 class Strategy:
@@ -76,7 +111,7 @@ class Strategy:
             return self.task
         return replicated(self.task, find_unused=self.has_unused_parameters())
 
-    def gradients(self, batches: Sequence[PairBatch]) -> dict[str, Tensor]:
+    def gradients(self, batches: Sequence[TrainingBatch]) -> dict[str, Tensor]:
         """Run the forward and backward passes of `batches`, averaging gradients, and return the averaged terms."""
         self.optimiser.zero_grad(set_to_none=True)
         terms: dict[str, Tensor] = {}

@@ -11,7 +11,7 @@ from pathlib import Path
 from torch import Tensor
 
 from phylocli.config.train import TrainConfig
-from phylocli.train.data.types import PairBatch
+from phylocli.train.data.types import TrainingBatch
 from phylocli.train.parallel.world import World
 from phylocli.train.report.metrics import MetricsLog, Reporter
 from phylocli.train.report.row import Row
@@ -53,7 +53,7 @@ class StepLog:
             yield
             logger.info(f"waited for data {self._waited / max(self._spent, 1e-9):.1%} of the time")
 
-    def add(self, step: int, rate: float, batches: list[PairBatch], terms: dict[str, Tensor], norm: Tensor) -> Row:
+    def add(self, step: int, rate: float, batches: list[TrainingBatch], terms: dict[str, Tensor], norm: Tensor) -> Row:
         """Add a step and return its row.
 
         Args:

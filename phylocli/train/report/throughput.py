@@ -8,7 +8,8 @@ import time
 
 import torch
 
-from phylocli.train.data.types import PairBatch
+from phylocli.train.data.types import PairBatch, TrainingBatch
+from phylocli.train.parallel.strategy import Trainable
 from phylocli.train.report import flops
 from phylocli.train.report.row import Row
 from phylocli.train.task import ContrastiveTask
@@ -86,7 +87,7 @@ class Meter:
         processes: number of processes that share each batch.
     """
 
-    def __init__(self, task: ContrastiveTask, work: flops.Work | None, *, processes: int = 1) -> None:
+    def __init__(self, task: Trainable, work: flops.Work | None, *, processes: int = 1) -> None:
         self.task, self.work = task, work
         if work is not None:
             self.peak = peak_rate(task.device, task.execution.precision) * processes
@@ -97,10 +98,11 @@ class Meter:
         """Start a new measurement interval; the time since the last `settle` is not counted."""
         self._since = time.perf_counter()
 
-    def note(self, row: Row, batches: list[PairBatch]) -> None:
+    def note(self, row: Row, batches: list[TrainingBatch]) -> None:
         """Add the number of operations of a step to its row."""
         if self.work is not None:
-            row["flops"] = sum(flops.of_batch(self.work, self.task, pairs) for pairs in batches)
+            assert isinstance(self.task, ContrastiveTask)
+            row["flops"] = sum(flops.of_batch(self.work, self.task, b) for b in batches if isinstance(b, PairBatch))
 
     def settle(self, rows: list[Row]) -> None:
         """Add the rates of the current interval to its rows; the device must have completed these steps."""

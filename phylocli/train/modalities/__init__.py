@@ -1,0 +1,1 @@
+"""Training on several modalities: tables of items, and the task."""
