@@ -1,181 +1,303 @@
-"""Train the default model and compute all figures of its model card; or only the figures, for an existing model.
+"""The default model: training on the corpus, fits after training, validation, and the scaling curve, all resumable.
 
-    python benchmarks/default_model.py DATA -o FOLDER [--first 2400] [--steps 2000] [--processes 2] [--also unirep=TABLES]
+    python benchmarks/default_model.py train CORPUS DATA -o RUN [--steps 1600] [--minutes 25] [--preset small]
+    python benchmarks/default_model.py finish CORPUS DATA -o RUN [--set kernel.features=1024]
+    python benchmarks/default_model.py evaluate CORPUS DATA -o RUN [--only REPORT]
+    python benchmarks/default_model.py scaling CORPUS DATA -o FOLDER [--steps 400] [--families 500,1000,2000,5000]
 
-DATA holds `families/{train,more,dev}.sto.gz` (dev shares no clan with the others), `scope/`, `secondary_structure/` and
-`tape_remote_homology/`. Trees are inferred, and the recipe `default-model` is trained (with `--processes 2` by two processes
-on one machine): a first run with 512 features and no kernel means, and a second one that starts from its weights and ends
-with the average of both. The result is held against the untrained encoder, this with the same kernel means and
-whitening fitted to it, composition, k-mers and phmmer. Everything stays in FOLDER; what is there already is used again.
+CORPUS is the folder of `default_corpus.py`, DATA that of the evaluation sets. `train` runs the recipe `evolution-structure`
+at low priority: 128 pairs and 48 labelled sequences a step, 1,024 features. With `--minutes` it ends with a checkpoint after
+that time, and the same command continues; the learning rate follows `--steps`. `finish` fits kernel means and whitening
+to the last checkpoint again, with other settings, and replaces RUN/model. `evaluate` measures RUN/model on validation
+sets only: domains of the hidden SCOPe folds, the dev families, TAPE's and NetSurfP's validation parts, and 3Di and secondary
+structure of the chains of the part validation, with 95 % intervals. `scaling` trains with that many families, the same
+fraction of every input, for equal steps, and evaluates each. What is done is read.
 """
 
 from __future__ import annotations
 
 import argparse
+import gzip
 import itertools
+import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
-from experiments import fewer
+from experiments import fewer, labels_of
 
 import phylocli
+from phylocli.config.assignments import nested, parse_assignment
 from phylocli.config.train import TrainConfig
 from phylocli.core import console
 from phylocli.formats.tables import read_table
+from phylocli.models.heads import find_head
+from phylocli.models.heads.base import UNKNOWN
 from phylocli.models.model import Model
+from phylocli.predict import predict_residues
 from phylocli.probe import NamedSource
 from phylocli.probe.inputs.tables import parse_source
-from phylocli.search import fit_residue_plda
-from phylocli.search.residue_plda import FILE
 from phylocli.train.data.loading import load_corpus
 from phylocli.train.finalize import finalization_steps
 from phylocli.train.parallel.execution import choose_precision
-from phylocli.train.task import ContrastiveTask
+from phylocli.train.run_folder import load_task, model_card
 
-FIRST = [
-    "encoder.pooling_parameters.features=512",
-    "kernel.features=0",
-    "whitening.power=0.5",
-    "whitening.vectors=12000",
-    "whitening.dimension=0",
-]
-"""Settings of the first run, which mostly brings the encoder forward; its own model is the first row of `fits.py`."""
-
-KMERS = ["composition", "dipeptides", "tripeptides"]
+INPUTS = {"whole": 0.45, "remote": 0.2, "domains": 0.1, "structure": 0.25}
+"""Inputs of the corpus, and the fraction of the pairs of a step that is of each."""
+REPORTS = ("chains", "scope", "dev", "structure", "tape")
+MEMBERS = 25
+"""Members of each dev family."""
 
 
-def with_trees(sources: list[Path], target: Path, limit: int | None, members: int | None = None) -> Path:
-    """Infer the trees of all families of these files, once; of at most so many families and members of each."""
-    if not target.is_file():
-        records = itertools.chain.from_iterable(phylocli.read_families(source) for source in sources)
-        if members:
-            records = (fewer(family, members) for family in records)
-        phylocli.write_families(phylocli.infer_trees(itertools.islice(records, limit), jobs=2), target)
-    return target
+def train(corpus: Path, run: Path, options: argparse.Namespace, inputs: list[Path] | None = None) -> Path:
+    """Train, or continue; return the model folder, which is complete when all steps are done."""
+    model = run / "model"
+    if (model / "config.json").is_file():
+        return model
+    inputs = inputs or [corpus / f"{name}.sto.gz" for name in INPUTS]
+    fractions = [INPUTS[path.name.partition(".")[0]] for path in inputs]
+    settings = [
+        f"residues.labels={corpus / 'labels.parquet'}",
+        f"batch.input_fractions={fractions}",
+        "residues.weights.profile=0.5",
+        f"encoder.preset={options.preset}",
+        "checkpoints.every=50",
+        "validation.every=100",
+        *options.set,
+    ]
+    command = [sys.executable, "-m", "phylocli", "train", *map(str, inputs), "--recipe", options.recipe, "--resume"]
+    command += ["-o", str(run), "--steps", str(options.steps), "--seed", str(options.seed)]
+    command += ["--cache", str(corpus / "cache"), *itertools.chain.from_iterable(("--set", text) for text in settings)]
+    process = subprocess.Popen(["nice", "-n", "10", *command])
+    try:
+        process.wait(60 * options.minutes if options.minutes else None)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGTERM)  # ends after the step, with a checkpoint
+        process.wait()
+    if process.returncode not in (0, 128 + signal.SIGTERM, -signal.SIGTERM):  # stopped before the first step, perhaps
+        raise SystemExit(process.returncode)
+    return model
 
 
-def trained(families: Path, run: Path, steps: int, seed: int, processes: int, changes: list[str]) -> Path:
-    """Start or resume training; return the model folder."""
-    if not (run / "model" / "config.json").is_file():
-        command = ["-m", "phylocli", "train", str(families), "--recipe", "default-model", "--resume", "-o", str(run)]
-        command += ["--steps", str(steps), "--seed", str(seed), *(part for c in changes for part in ("--set", c))]
-        if processes > 1:
-            command = ["-m", "torch.distributed.run", "--nproc-per-node", str(processes), *command]
-        subprocess.run([sys.executable, *command], check=True)
-    return run / "model"
+def fitted(
+    run: Path, target: Path, changes: dict[str, Any] | None = None, *, trained: bool = True, cache: Path | bool = True
+) -> Path:
+    """Fit kernel means and whitening to the last checkpoint of a run again, with other settings.
+
+    With `trained=False` they are fitted to the initial weights: what they are worth by themselves.
+    """
+    config = TrainConfig.read(run / "config.toml").updated(**changes or {})
+    if not trained:
+        config = config.updated(encoder={"start": "", "average_coefficient": 0.0})
+    task = load_task(run, trained=trained)
+    task.execution.precision = choose_precision("auto", task.device)
+    corpus = load_corpus(
+        [path if Path(path).is_absolute() else run.parent / path for path in config.inputs], config, cache=cache
+    )
+    for step in finalization_steps(config):
+        step.fit(task, corpus)
+    return task.model.save(target, model_card(config, corpus, task.model, read_table(run / "metrics.parquet").to_dicts()))
 
 
-def untrained_but_fitted(run: Path, target: Path) -> Path:
-    """Return a model with random weights and the fitted kernel means and whitening, as a control."""
-    if not target.is_dir():
-        config = TrainConfig.read(run / "config.toml").updated(encoder={"start": "", "average_coefficient": 0.0})
-        inputs = [run.parent / Path(name).name for name in config.inputs]
-        task = ContrastiveTask(config)
-        task.execution.precision = choose_precision("auto", task.device)
-        corpus = load_corpus(inputs, config)
-        for step in finalization_steps(config):
-            step.fit(task, corpus)
-        task.model.save(target)
-    return target
+def hidden_folds(data: Path, folder: Path) -> Path:
+    """Write the domains of the hidden folds where the benchmark `scope` looks for them, and return the folder."""
+    target = folder / "hidden" / "scope" / "dev.tsv"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    folds = (data / "scope" / "validation_folds.txt").read_text().split()
+    table = pl.read_csv(data / "scope" / "dev.tsv.gz", separator="\t", infer_schema=False)
+    table.filter(pl.col("fold").is_in(folds)).write_csv(target, separator="\t")
+    return folder / "hidden"
 
 
-def labels_of(dev: Path, folder: Path) -> Path:
-    """Write family and clan (where a family has none, itself) of the dev members."""
-    members = [(i, f.accession, f.clan or f.accession) for f in phylocli.read_families(dev) for i in f.ids]
-    rows = pl.DataFrame(members, schema=["id", "family", "superfamily"], orient="row")
-    labels = folder / "dev_labels.tsv"
-    rows.unique("id", keep="first", maintain_order=True).write_csv(labels, separator="\t")
-    return labels
+def score_chains(model: Model, corpus: Path, seed: int = 0) -> dict[str, dict[str, float]]:
+    """Return the loss in nats and the accuracy of each head on the validation chains, with 95 % intervals over chains."""
+    table = pl.read_parquet(corpus / "chains.parquet")
+    training, held_out = (table.filter(pl.col("part") == part) for part in ("train", "validation"))
+    found: dict[str, dict[str, float]] = {}
+    for what, name in (("3di", "3di"), ("ss", "ss3"), ("ss8", "ss8"), ("profile", "profile")):
+        if name not in model.heads:
+            continue
+        head = find_head(name)
+        rows = held_out.filter(pl.col(head.column).is_not_null())
+        predicted = predict_residues(list(rows.select("id", "sequence").iter_rows()), model, what)
+        sums = []  # of each chain: loss, correct, residues
+        for prediction, cell in zip(predicted, rows[head.column], strict=True):
+            targets, p = head.targets(cell), np.maximum(prediction.probabilities.astype(np.float64), 1e-12)
+            if targets.ndim == 1:
+                known = np.flatnonzero(targets != UNKNOWN)
+                loss = -np.log(p[known, targets[known]]).sum()
+                correct = (p[known].argmax(1) == targets[known]).sum()
+            else:
+                q = targets.astype(np.float64)
+                known = np.flatnonzero(q.sum(1) > 0)
+                q = q[known] / q[known].sum(1, keepdims=True)
+                loss = (q * (np.log(np.maximum(q, 1e-12)) - np.log(p[known]))).sum()
+                correct = (p[known].argmax(1) == q.argmax(1)).sum()
+            sums.append((loss, correct, len(known)))
+        found[name] = with_intervals(np.array(sums, dtype=np.float64), seed)
+        if name == "3di":
+            counts = np.bincount(np.concatenate([head.targets(text) for text in training["three_di"]]).clip(0), minlength=20)
+            unigram = np.log(counts / counts.sum())
+            own = np.concatenate([head.targets(text) for text in rows["three_di"]])
+            found[name]["unigram"] = float(-unigram[own[own != UNKNOWN]].mean())
+    return found
 
 
-def main() -> None:
-    """Run it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--model", type=Path, help="a model folder to score instead of training one")
-    parser.add_argument("--first", type=int, default=2400, help="steps of the first run")
-    parser.add_argument("--steps", type=int, default=2000, help="steps of the second run")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--processes", type=int, default=1)
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of the training run")
-    parser.add_argument("--families", type=int, help="only so many training and dev families, for a try")
-    parser.add_argument("--members", type=int, help="only so many members of each dev family, for a slow peer's sake")
-    parser.add_argument("--also", metavar="NAME=FOLDER", help="tables scope.parquet and dev.parquet of another model")
-    parser.add_argument("--only", action="append", metavar="REPORT", help="scope, dev, structure or tape; may be repeated")
-    options = parser.parse_args()
-    console.show_messages(console.QUIET)
-    folder, families = options.output, options.data / "families"
-    folder.mkdir(parents=True, exist_ok=True)
-    dev = with_trees([families / "dev.sto.gz"], folder / "dev.sto.gz", options.families, options.members)
-    model, extra = options.model, []
-    if model is None:
-        sources = [families / "train.sto.gz", families / "more.sto.gz"]
-        training = with_trees(sources, folder / "train.sto.gz", options.families)
-        run = folder / "run"
-        begun = trained(training, folder / "first", options.first, options.seed, options.processes, [*FIRST, *options.set])
-        further = [f"encoder.start={begun}", "encoder.average_coefficient=0.5", *options.set]
-        model = trained(training, run, options.steps, options.seed, options.processes, further)
-        if not (model / FILE).is_file():  # the residue PLDA for `search --rerank residues`
-            fit_residue_plda(Model.load(model), phylocli.read_families(training)).save(model)
-        for part in (folder / "first", run):
-            metrics = read_table(part / "metrics.parquet")
-            print(f"{part.name}: {metrics['residues'].sum():,} residues in {metrics['seconds'].sum() / 60:.1f} minutes")
-        extra = [f"untrained, fitted={untrained_but_fitted(run, folder / 'untrained_fitted')}"]
-    models = [parse_source(text) for text in (f"phylocli={model}", *extra)]
+def with_intervals(sums: npt.NDArray[np.float64], seed: int, replicates: int = 1000) -> dict[str, float]:
+    """Return loss and accuracy per residue from sums over chains, (n, 3), with bootstrap intervals over chains."""
+    rng = np.random.default_rng(seed)
+    drawn = np.array([sums[rng.integers(0, len(sums), len(sums))].sum(0) for _ in range(replicates)])
+    total, result = sums.sum(0), {}
+    for column, name in enumerate(("loss", "accuracy")):
+        result[name] = float(total[column] / total[2])
+        low, high = np.quantile(drawn[:, column] / drawn[:, 2], [0.025, 0.975]).tolist()
+        result |= {f"{name}_low": low, f"{name}_high": high}
+    return {**result, "chains": float(len(sums))}
 
-    def also(name: str) -> list[NamedSource]:
-        if not options.also:
-            return []
-        title, _, tables = options.also.partition("=")
-        return [NamedSource(title, Path(tables) / f"{name}.parquet")]
 
-    def report(name: str) -> None:
-        print((folder / f"{name}_report" / "report.md").read_text(encoding="utf-8"), flush=True)
-
-    wanted = options.only or ["scope", "dev", "structure", "tape"]
+def evaluate(corpus: Path, data: Path, folder: Path, options: argparse.Namespace) -> None:
+    """Measure the model of a run on the validation sets; print the reports."""
+    models = [NamedSource("model", folder / "model"), *(parse_source(text) for text in options.also)]
+    wanted = options.only or list(REPORTS)
+    if "chains" in wanted:
+        found = score_chains(Model.load(folder / "model"), corpus)
+        (folder / "chains.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        for name, value in found.items():
+            text = ", ".join(f"{key} {x:.3f}" for key, x in value.items())
+            print(f"{name} on validation chains: {text}", flush=True)
+    common = {"models": models, "projection": "none"}
     if "scope" in wanted:
-        phylocli.run_probes(
-            also("scope"),
-            None,
-            folder / "scope_report",
-            models=models,
-            benchmark="scope",
-            data=options.data,
-            tasks=["retrieval", "homology"],
-            baselines=["untrained", *KMERS, "phmmer"],
-        )
-        report("scope")
-    if "dev" in wanted:
-        phylocli.run_probes(
-            also("dev"),
-            labels_of(dev, folder),
-            folder / "dev_report",
-            models=models,
-            sequences=dev,
-            trees=dev,
-            tasks=["retrieval", "patristic", "topology"],
-            baselines=["untrained", *KMERS],
-        )
-        report("dev")
-    if "structure" in wanted:
-        phylocli.run_probes(
-            [], None, folder / "structure_report", models=models, benchmark="secondary-structure", data=options.data
-        )
-        report("structure")
-    if "tape" in wanted:
+        target = folder / "scope_report"
         phylocli.run_probes(
             [],
             None,
-            folder / "tape_report",
-            models=models,
-            benchmark="tape-remote-homology",
-            data=options.data,
-            baselines=["untrained", "composition", "dipeptides"],
+            target,
+            benchmark="scope",
+            data=hidden_folds(data, folder),
+            tasks=["retrieval"],
+            baselines=options.baselines or ["untrained", "dipeptides"],
+            **common,
         )
-        report("tape")
+        print((target / "report.md").read_text(encoding="utf-8"), flush=True)
+    if "dev" in wanted:
+        dev, target = corpus / "dev.sto.gz", folder / "dev_report"
+        if not dev.is_file():
+            few = (fewer(family, MEMBERS) for family in phylocli.read_families(data / "families" / "dev.sto.gz"))
+            phylocli.write_families(phylocli.infer_trees(few, jobs=options.threads), dev)
+        phylocli.run_probes(
+            [],
+            labels_of(dev, folder),
+            target,
+            sequences=dev,
+            trees=dev,
+            tasks=["retrieval", "patristic"],
+            baselines=["untrained", "tripeptides"],
+            **common,
+        )
+        print((target / "report.md").read_text(encoding="utf-8"), flush=True)
+    for name, benchmark in (("structure", "secondary-structure"), ("tape", "tape-remote-homology")):
+        if name in wanted:
+            target = folder / f"{name}_report"
+            phylocli.run_probes([], None, target, benchmark=benchmark, data=data, baselines=["untrained"], **common)
+            print((target / "report.md").read_text(encoding="utf-8"), flush=True)
+
+
+def subset(corpus: Path, folder: Path, number: int, seed: int) -> list[Path]:
+    """Write so many random families, the same fraction of every input; a smaller subset is part of a larger one."""
+    sizes = {name: sum(line.startswith("#=GF AC") for line in _lines(corpus / f"{name}.sto.gz")) for name in INPUTS}
+    fraction = number / sum(sizes.values())
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name, size in sizes.items():
+        path = folder / f"{name}.sto.gz"
+        paths.append(path)
+        if not path.is_file():
+            chosen = set(np.random.default_rng(seed).permutation(size)[: max(2, round(fraction * size))].tolist())
+            found = phylocli.read_families(corpus / path.name)
+            phylocli.write_families((family for k, family in enumerate(found) if k in chosen), path)
+    return paths
+
+
+def _lines(path: Path) -> itertools.chain[str]:
+    with gzip.open(path, "rt", encoding="utf-8") as stream:
+        return itertools.chain(stream.readlines())
+
+
+def scaling(corpus: Path, data: Path, folder: Path, options: argparse.Namespace) -> None:
+    """Train with increasing numbers of families for equal steps, and print a table."""
+    rows = []
+    for text in [*options.families.split(","), "all"]:
+        part = folder / text
+        inputs = None if text == "all" else subset(corpus, part, int(text), options.seed)
+        model = train(corpus, part / "run", options, inputs)
+        if not (model / "config.json").is_file():
+            raise SystemExit("the time is over; the same command continues")
+        result = part / "result.json"
+        if not result.is_file():
+            reports = options.only or ["chains", "scope", "dev"]
+            evaluate(corpus, data, part / "run", argparse.Namespace(**{**vars(options), "only": reports, "also": []}))
+            values = json.loads((part / "run" / "chains.json").read_text()) if "chains" in reports else {}
+            scores: dict[str, list[float]] = {
+                f"{name} {key}": [v[key], v[f"{key}_low"], v[f"{key}_high"]]
+                for name, v in values.items()
+                for key in ("loss", "accuracy")
+            }
+            for report in (name for name in ("scope", "dev") if name in reports):
+                table = pl.read_parquet(part / "run" / f"{report}_report" / "metrics.parquet")
+                for row in table.filter(pl.col("embedding") == "model").iter_rows(named=True):
+                    if row["metric"] in ("sensitivity to first FP", "patristic correlation"):
+                        scores[f"{report} {row['level']}"] = [row["value"], row["low"], row["high"]]
+            result.write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
+        rows.append((text, json.loads(result.read_text())))
+    names = list(dict.fromkeys(name for _, scores in rows for name in scores))
+    lines = [f"| families | {' | '.join(names)} |", f"|---|{'---|' * len(names)}"]
+    for text, scores in rows:
+        cells = ["{:.3f} ({:.3f}–{:.3f})".format(*scores[name]) if name in scores else "–" for name in names]
+        lines.append(f"| {text} | {' | '.join(cells)} |")
+    (folder / "scaling.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print("\n".join(lines))
+
+
+def main() -> None:
+    """Run a command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("command", choices=["train", "finish", "evaluate", "scaling"])
+    parser.add_argument("corpus", type=Path)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--recipe", default="evolution-structure")
+    parser.add_argument("--preset", default="small")
+    parser.add_argument("--steps", type=int, default=1600)
+    parser.add_argument("--minutes", type=float, help="end with a checkpoint after that time (of each run in 'scaling')")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="of the training run, or of the fits"
+    )
+    parser.add_argument("--untrained", action="store_true", help="of 'finish': initial weights, RUN/untrained")
+    parser.add_argument("--families", default="500,1000,2000,5000", help="of 'scaling', besides all")
+    parser.add_argument("--only", action="append", choices=REPORTS, help="of the evaluation; may be repeated")
+    parser.add_argument("--also", action="append", default=[], metavar="NAME=MODEL", help="another model beside it")
+    parser.add_argument("--baselines", action="append", help="of the SCOPe folds: phmmer, mmseqs2, diamond, …")
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    options.corpus = options.corpus.resolve()
+    console.show_messages(console.NORMAL if options.command in ("train", "finish") else console.QUIET)
+    if options.command == "train":
+        model = train(options.corpus, options.output, options)
+        print(model if (model / "config.json").is_file() else "the time is over; the same command continues")
+    elif options.command == "evaluate":
+        evaluate(options.corpus, options.data, options.output, options)
+    elif options.command == "finish":
+        run, changes = options.output, nested(dict(parse_assignment(text) for text in options.set))
+        target = run / ("untrained" if options.untrained else "model")
+        print(fitted(run, target, changes, trained=not options.untrained, cache=options.corpus / "cache"))
+    else:
+        scaling(options.corpus, options.data, options.output, options)
 
 
 if __name__ == "__main__":

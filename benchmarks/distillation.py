@@ -31,9 +31,8 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from default_model import labels_of, untrained_but_fitted
-from experiments import fewer
-from second_generation import hidden_folds
+from default_model import fitted, hidden_folds
+from experiments import fewer, labels_of
 
 import phylocli
 from phylocli.config.assignments import nested
@@ -213,7 +212,7 @@ def main() -> None:
     seconds |= {name: spent for name, (_, spent) in runs.items()}
     models = [NamedSource(name, run / "model") for name, (run, _) in runs.items()]
     first, _ = runs[names[0]]
-    models.append(NamedSource("untrained, whitened", untrained_but_fitted(first, folder / f"untrained-{first.name}")))
+    models.append(NamedSource("untrained, whitened", fitted(first, folder / f"untrained-{first.name}", trained=False)))
     of_table = Path(options.teacher).is_file()
     if not of_table:
         models.append(NamedSource("teacher", options.teacher))

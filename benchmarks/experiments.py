@@ -91,6 +91,15 @@ def fewer(family: phylocli.Family, members: int) -> phylocli.Family:
     return family.subset({family.ids[k] for k in order})
 
 
+def labels_of(dev: Path, folder: Path) -> Path:
+    """Write family and clan (where a family has none, itself) of the dev members."""
+    members = [(i, f.accession, f.clan or f.accession) for f in phylocli.read_families(dev) for i in f.ids]
+    rows = pl.DataFrame(members, schema=["id", "family", "superfamily"], orient="row")
+    labels = folder / "dev_labels.tsv"
+    rows.unique("id", keep="first", maintain_order=True).write_csv(labels, separator="\t")
+    return labels
+
+
 def families(data: Path, folder: Path) -> tuple[Path, Path]:
     """Infer trees once; return the training families and the dev families, of these at most 25 members each."""
     training, dev = folder / "train.sto.gz", folder / "dev.sto.gz"

@@ -110,14 +110,15 @@ def test_accessions_of_superfamilies_have_no_version(corpus: ModuleType, tmp_pat
 
 
 def test_subsets_of_a_corpus_are_nested_and_have_the_same_fraction_of_each_input(tmp_path: Path) -> None:
-    second = script("second_generation")
-    for count, name in zip((40, 20, 12, 8), second.INPUTS, strict=True):
+    default = script("default_model")
+    for count, name in zip((40, 20, 12, 8), default.INPUTS, strict=True):
         write_families(
             [Family(["a", "b"], ["MK", "ML"], accession=f"{name}{k}") for k in range(count)], tmp_path / f"{name}.sto.gz"
         )
     found = {
         number: [
-            {f.accession for f in read_families(path)} for path in second.subset(tmp_path, tmp_path / str(number), number, 0)
+            {f.accession for f in read_families(path)}
+            for path in default.subset(tmp_path, tmp_path / str(number), number, 0)
         ]
         for number in (20, 40)
     }
@@ -126,9 +127,9 @@ def test_subsets_of_a_corpus_are_nested_and_have_the_same_fraction_of_each_input
 
 
 def test_intervals_over_chains_hold_the_ratio_of_sums() -> None:
-    second = script("second_generation")
+    default = script("default_model")
     sums = np.array([[100.0, 60, 100], [10.0, 9, 10], [300.0, 90, 200]])
-    found = second.with_intervals(sums, 0)
+    found = default.with_intervals(sums, 0)
     assert found["loss"] == pytest.approx(410 / 310) and found["accuracy"] == pytest.approx(159 / 310)
     assert found["loss_low"] == pytest.approx(1.0) and found["loss_high"] == pytest.approx(1.5)  # one chain alone
 
