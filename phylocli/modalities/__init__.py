@@ -51,7 +51,11 @@ def parse(name: str, value: object, where: str = "") -> Values:
     try:
         found: Values = plugin.parse(value)
     except (TypeError, ValueError) as error:
-        raise BadInputError(f"{place}{_shown(value)} is not of the modality {name!r}", why=str(error)) from error
+        raise BadInputError(
+            f"{place}{_shown(value)} is not of the modality {name!r}",
+            why=str(error),
+            fix="correct the cell, leave it empty, or name the column of another modality",
+        ) from error
     except BadInputError as error:
         raise BadInputError(place + error.what, error.why, error.fix) from error
     if not len(found):
