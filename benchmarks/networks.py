@@ -1,4 +1,4 @@
-"""What networks and trees add: function labels of few proteins, and families told apart by their trees.
+"""What networks and trees add: function labels of few proteins, and whether vectors of trees tell the models that made them.
 
     python benchmarks/networks.py functions DATA -o OUT     # Deep Graph Infomax against embeddings and label propagation
     python benchmarks/networks.py trees DATA -o OUT         # InfoGraph against statistics of trees

@@ -8,6 +8,7 @@ doi:10.1007/3-540-45848-4_59) is read by Cytoscape, Gephi, igraph and networkx.
 from __future__ import annotations
 
 import io
+import logging
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -20,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from phylocli.core.errors import BadInputError
+from phylocli.core.words import counted
 from phylocli.formats.input_formats import TABLE_TEXT, format_of
 from phylocli.formats.streams import PathLike, decode_head, decode_text, display_name, open_input, open_output
 from phylocli.formats.tables.reading import parse_table, read_arrow
@@ -27,16 +29,26 @@ from phylocli.formats.tables.reading import parse_table, read_arrow
 if TYPE_CHECKING:
     import polars as pl
 
+logger = logging.getLogger(__name__)
+
 IntArray = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 ENDS = (("source", "target"), ("query", "target"), ("id_a", "id_b"))
 """Names of the columns of the two ends of an edge."""
 
-ATTRIBUTES = ("cosine", "evalue", "bits", "identity")
-"""Attributes of edges that have a meaning for phylocli; `identity` is a fraction."""
+ATTRIBUTES = {
+    "weight": ("weight",),
+    "cosine": ("cosine",),
+    "evalue": ("both_evalue", "align_evalue", "residues_evalue", "evalue"),
+    "bits": ("bits", "bitscore", "align_bits"),
+    "identity": ("identity", "fident", "pident"),
+}
+"""Attributes of edges that have a meaning for phylocli, and the columns they are read from: the first that is there.
 
-_ALIASES = {"fident": "identity", "bitscore": "bits", "align_bits": "bits"}
+Of hits that were aligned, `evalue` is that by which they are ranked, not that of the cosine. `identity` is a fraction;
+`pident`, a percentage, is divided by 100."""
+
 _BLAST = {"query": 0, "target": 1, "pident": 2, "evalue": 10, "bits": 11}
 """Fields of BLAST tabular output."""
 _FIELDS = 12
@@ -70,9 +82,7 @@ class Network:
 
     @classmethod
     def of(cls, name: str, ids: list[str], a: IntArray, b: IntArray, attributes: Mapping[str, Floats]) -> Network:
-        """Make a network of pairs of nodes in any order; of equal pairs the best is kept, and loops are dropped.
-
-        The best has the smallest E-value, then the most bits, the largest cosine and the largest identity.
+        """Make a network of pairs of nodes in any order; of equal pairs the best is kept, see `ranks`; loops are dropped.
 
         Args:
             name, ids: see the class.
@@ -80,10 +90,7 @@ class Network:
             attributes: of the pairs, (m,) each.
         """
         low, high = np.minimum(a, b), np.maximum(a, b)
-        unknown = np.zeros(len(a))
-        keys = [np.nan_to_num(-attributes.get(key, unknown), nan=np.inf) for key in ("identity", "cosine", "bits")]
-        keys.append(np.nan_to_num(attributes.get("evalue", unknown), nan=np.inf))
-        order = np.lexsort([*keys, high, low])
+        order = np.lexsort([ranks(attributes, len(a)), high, low])
         low, high = low[order], high[order]
         first = np.r_[True, (low[1:] != low[:-1]) | (high[1:] != high[:-1])][: len(low)] & (low != high)
         kept = {key: np.asarray(values, dtype=np.float64)[order][first] for key, values in attributes.items()}
@@ -109,14 +116,32 @@ class Network:
 
     @cached_property
     def weights(self) -> Floats:
-        """The weight of each edge, (m,): its cosine (at least 0), else its bits, else -log10 of its E-value (at most 300),
-        else its identity, else 1."""
+        """The weight of each edge, (m,): its attribute `weight`, else its cosine (at least 0), else its bits, else -log10 of
+        its E-value (at most 300), else its identity, else 1.
+
+        The first attribute that is known of any edge counts; edges of which it is unknown have the smallest weight of the
+        others, with a warning.
+        """
         logs = {"evalue": lambda e: -np.log10(np.maximum(e, 10**-_LARGEST_LOG))}
-        for name in ("cosine", "bits", "evalue", "identity"):
+        for name in ("weight", "cosine", "bits", "evalue", "identity"):
             values = self.attributes.get(name)
-            if values is not None and np.isfinite(values).all():
-                return np.maximum(logs.get(name, np.asarray)(values), 0)
+            if values is None or not (known := np.isfinite(values)).any():
+                continue
+            found: Floats = np.maximum(logs.get(name, np.asarray)(values), 0)
+            if not known.all():
+                least = found[known].min()
+                logger.warning(
+                    f"{self.name}: the {name} of {counted(int((~known).sum()), 'edge')} of {len(known):,} is unknown; their "
+                    f"weight is the smallest of the others, {least:.4g}"
+                )
+                found = np.where(known, found, least)
+            return found
         return np.ones(len(self.ends))
+
+    @property
+    def columns(self) -> dict[str, Floats]:
+        """The weights and the other attributes of the edges by name, (m,) each, as they are written."""
+        return {"weight": self.weights} | {name: values for name, values in self.attributes.items() if name != "weight"}
 
     def where(self, kept: npt.NDArray[np.bool_]) -> Network:
         """Return the network with some of its edges, (m,), and all nodes."""
@@ -130,14 +155,29 @@ class Network:
         return replace(inner, ids=[self.ids[node] for node in nodes], ends=place[inner.ends])
 
     def to_polars(self) -> pl.DataFrame:
-        """Return the edges as a frame: `source`, `target`, `weight`, and the attributes (null: unknown)."""
+        """Return the edges as a frame: `source`, `target`, and the `columns` (null: unknown)."""
         import polars as pl
 
         names = np.array(self.ids, dtype=object)
         a, b = self.ends.T
         ends = {"source": pl.Series(names[a], dtype=pl.String), "target": pl.Series(names[b], dtype=pl.String)}
-        columns = {"weight": self.weights, **self.attributes}
-        return pl.DataFrame({**ends, **columns}).with_columns(pl.col(pl.Float64).fill_nan(None))
+        return pl.DataFrame({**ends, **self.columns}).with_columns(pl.col(pl.Float64).fill_nan(None))
+
+
+def ranks(attributes: Mapping[str, Floats], count: int) -> IntArray:
+    """Return the rank of each edge, (m,), the best 0: by E-value, weight, bits, cosine and identity; unknown is last.
+
+    Args:
+        attributes: of the edges, (m,) each.
+        count: number of edges, m.
+    """
+    unknown = np.zeros(count)
+    larger = ("identity", "cosine", "bits", "weight")  # is better; the last key of a lexical sort is the first to count
+    keys = [np.nan_to_num(-attributes.get(key, unknown), nan=np.inf) for key in larger]
+    keys.append(np.nan_to_num(attributes.get("evalue", unknown), nan=np.inf))
+    found = np.empty(count, dtype=np.int64)
+    found[np.lexsort(keys)] = np.arange(count)
+    return found
 
 
 def by_size(groups: npt.NDArray[np.integer]) -> IntArray:
@@ -178,7 +218,8 @@ def read_network(source: PathLike | None) -> Network:
     Nodes are in the order of their first occurrence. A pair of a node with itself adds the node only.
 
     Raises:
-        BadInputError: the input is in another format, an id is missing, or an attribute has a value that is no number.
+        BadInputError: the input is in another format, an id is missing, an attribute has a value that is no number, or a
+            weight is negative.
     """
     import polars as pl
 
@@ -195,7 +236,6 @@ def read_network(source: PathLike | None) -> Network:
             why=f"it has the columns {', '.join(frame.columns[:12])}",
             fix="name the columns of the ends of an edge source and target, or query and target",
         )
-    frame = _renamed(frame)
     for column in ends:
         lacking = frame[column].cast(pl.String).fill_null("").str.strip_chars() == ""
         if lacking.any():
@@ -212,20 +252,17 @@ def read_network(source: PathLike | None) -> Network:
     place = {identity: row for row, identity in enumerate(ids)}
     a, b = (np.array([place[identity] for identity in column], dtype=np.int64) for column in both)
     attributes = {}
-    for key in ATTRIBUTES:
-        if key in frame.columns:
-            attributes[key] = _numbers(frame[key], name)
+    for key, names in ATTRIBUTES.items():
+        given = next((column for column in names if column in frame.columns), None)
+        if given is not None:
+            attributes[key] = _numbers(frame[given], name) / (100 if given == "pident" else 1)
+    weights = attributes.get("weight")
+    if weights is not None and (negative := weights < 0).any():
+        row = int(negative.argmax())
+        raise BadInputError(
+            f"{name}: weight of row {row + 1} is {weights[row]:g}", why="weights are not negative", fix="correct the row"
+        )
     return Network.of(name, ids, a, b, attributes)
-
-
-def _renamed(frame: pl.DataFrame) -> pl.DataFrame:
-    """Return hits with the columns' names of `ATTRIBUTES`; percentages become fractions."""
-    import polars as pl
-
-    if "pident" in frame.columns and "identity" not in frame.columns:
-        frame = frame.with_columns((pl.col("pident").cast(pl.Float64, strict=False) / 100).alias("identity"))
-    names = {old: new for old, new in _ALIASES.items() if old in frame.columns and new not in frame.columns}
-    return frame.rename(names)
 
 
 def _numbers(column: pl.Series, name: str) -> Floats:
@@ -287,7 +324,7 @@ def write_graphml(network: Network, target: PathLike | None, nodes: NodeColumns)
         target: a path, or `-`/None for standard output.
         nodes: attributes of the nodes, besides `name`.
     """
-    edges = {"weight": network.weights, **network.attributes}
+    edges = network.columns
     with open_output(target) as raw:
         stream = io.TextIOWrapper(raw, encoding="utf-8", newline="\n", write_through=False)
         stream.write('<?xml version="1.0" encoding="UTF-8"?>\n<graphml xmlns="http://graphml.graphdrawing.org/xmlns">\n')

@@ -62,16 +62,21 @@ def leiden(network: Network, resolution: float = 1.0, seed: int = 0) -> IntArray
     return by_size(np.array(found.membership, dtype=np.int64))
 
 
-def communities(network: Network, method: str, resolution: float, seed: int) -> tuple[IntArray, str]:
+def communities(network: Network, method: str, resolution: float | None, seed: int) -> tuple[IntArray, str]:
     """Return the community of each node, (n,), and the name of the method: `leiden` or `components`.
 
     Args:
         network: the network.
         method: `leiden`, `components`, or `auto`: `leiden` if igraph is installed.
-        resolution, seed: see `leiden`.
+        resolution: see `leiden`; None: 1.
+        seed: see `leiden`.
+
+    Raises:
+        MissingDependencyError: Leiden or a resolution is asked for, but igraph is not installed.
     """
-    used = ("leiden" if has_igraph() else "components") if method == "auto" else method
-    return (leiden(network, resolution, seed) if used == "leiden" else network.components), used
+    if method == "leiden" or resolution is not None or (method == "auto" and has_igraph()):
+        return leiden(network, 1.0 if resolution is None else resolution, seed), "leiden"
+    return network.components, "components"
 
 
 def cover(network: Network, similarity: Floats, least: float) -> IntArray:

@@ -112,7 +112,7 @@ def _about(built: Built, drawn: int, config: NetworkConfig, source: str) -> str:
         f"cosine ≥ {config.min_cosine:g}" if config.min_cosine is not None else "",
         f"bits ≥ {config.min_bits:g}" if config.min_bits is not None else "",
         f"identity ≥ {config.min_identity:g}" if config.min_identity is not None else "",
-        f"the {config.number} nearest of each" if config.number is not None else "",
+        f"the {built.neighbours} nearest of each" if built.neighbours is not None else "",
     ]
     rule = ", ".join(filter(None, limits))
     merged = f" for {counted(len(built.ids), 'protein')}" if len(built.ids) > len(network) else ""

@@ -55,6 +55,7 @@ class Built:
         method: how they were found, `leiden` or `components`.
         ids: the ids of all proteins, (N,).
         representative: the node of each protein, (N,).
+        neighbours: with how many of its nearest each node is joined at most; None: all within the thresholds.
 
     Examples:
         >>> built = phylocli.build_network("examples/globins.fasta", min_cosine=0.6, communities="components")
@@ -67,6 +68,7 @@ class Built:
     method: str
     ids: list[str]
     representative: IntArray
+    neighbours: int | None = None
 
     @property
     def sizes(self) -> IntArray:
@@ -133,9 +135,10 @@ def build_network(
             source = list(source)
         if isinstance(source, Network):
             network, representative = _of_edges(source, config, model, sequences)
-            ids = source.ids
+            ids, neighbours = source.ids, config.number  # without options, the edges as they are
         else:
             network, representative, ids = _of_proteins(source, config, model, sequences, stack)
+            neighbours = config.neighbours
     found, method = communities(network, config.communities, config.resolution, config.seed)
     logger.info(
         f"{counted(len(network), 'node')}"
@@ -144,7 +147,7 @@ def build_network(
         f"{counted(int(network.components.max(initial=-1)) + 1, 'component')}"
         + (f", {counted(int(found.max(initial=-1)) + 1, 'community')}" if method == "leiden" else "")
     )
-    return Built(network, found, method, ids, representative)
+    return Built(network, found, method, ids, representative, neighbours)
 
 
 def _of_edges(network: Network, config: NetworkConfig, model: object, sequences: object) -> tuple[Network, IntArray]:
@@ -161,7 +164,7 @@ def _of_edges(network: Network, config: NetworkConfig, model: object, sequences:
                     f"--merge-{name} needs edges with {name}", why=f"{network.name} has none", fix="leave the option out"
                 )
             network, representative = _merged(network, representative, cover(network, similarity, least))
-    return within(network, config, config.number), representative  # without options, the edges as they are
+    return within(network, config, config.number), representative
 
 
 def _merged(network: Network, earlier: IntArray, chosen: IntArray) -> tuple[Network, IntArray]:
@@ -287,7 +290,7 @@ def write_network(
         with open_output(output) as stream:
             stream.write(page.encode())
     else:
-        write_table(built.edges(), output, edges_schema([*network.attributes]), format)
+        write_table(built.edges(), output, edges_schema([*network.columns][1:]), format)
 
 
 def _columns(built: Built, labels: PointLabels | None) -> dict[str, Any]:
@@ -334,7 +337,15 @@ def network_file(
             format_of(extra)
     if config.column is not None and labels is None:
         raise UsageError("--column names a label column, but no labels are given", fix="give --labels TABLE")
-    if parsed == "html" or page is not None:
+    pages = parsed == "html" or page is not None
+    if config.title is not None and not pages:
+        raise UsageError("--title is that of a page, but none is written", fix="add --page FILE.html, or leave it out")
+    if labels is not None and not pages and parsed != "graphml":
+        raise UsageError(
+            "--labels are written to GraphML and pages only, but neither is written",
+            fix="use -o FILE.graphml or --page FILE.html, or leave --labels out",
+        )
+    if pages:
         check_igraph("the page")
     built = build_network(source, config, model=model, sequences=sequences)
     known_labels = None

@@ -12,7 +12,7 @@ from phylocli.config.network import NetworkConfig
 from phylocli.config.search import SearchConfig
 from phylocli.core import console
 from phylocli.core.errors import BadInputError, UsageError
-from phylocli.formats.networks import Network
+from phylocli.formats.networks import Network, ranks
 from phylocli.search import PreparedTable
 from phylocli.search.background import Background
 from phylocli.search.database import FloatArray, IntArray
@@ -26,7 +26,7 @@ BLOCK = 2_048
 """Rows of a block of the matrix of cosines."""
 
 MOST_EDGES = 20_000_000
-"""Maximum number of edges; more are hardly what is wanted, and would fill the memory."""
+"""Maximum number of edges: too loose a threshold is an error before the memory is full."""
 
 QUERIES = 512
 """Nodes whose E-values are computed at once."""
@@ -133,7 +133,7 @@ def _evalues(vectors: FloatArray, background: Background, a: IntArray, b: IntArr
 
 
 def edges_by_alignment(targets: PreparedTable, letters: SequenceOf[str], config: NetworkConfig) -> Network:
-    """Join proteins by alignments of each with the `candidates` proteins nearest to it by embedding.
+    """Join proteins by alignments of each with the `config.nearest` proteins nearest to it by embedding.
 
     Each pair is aligned once; the query is the protein that comes first in the table. Attributes of an edge are those of the
     best alignment: `bits` and `identity`, the fraction of identical columns; `evalue` is the one by which `search` ranks.
@@ -149,12 +149,12 @@ def edges_by_alignment(targets: PreparedTable, letters: SequenceOf[str], config:
     """
     table = targets.table
     vectors = table.numpy()
-    found = nearest(vectors, table, config.candidates, leave_out=np.arange(len(table)))
+    found = nearest(vectors, table, config.nearest, leave_out=np.arange(len(table)))
     query, place = np.nonzero(found.rows >= 0)
     network = Network.of(
         table.name, table.ids, query, found.rows[query, place], {"cosine": found.cosines[query, place].astype(np.float64)}
     )
-    given = SearchConfig(align=config.align, rerank=config.rerank, number=config.candidates)
+    given = SearchConfig(align=config.align, rerank=config.rerank, number=config.nearest)
     residues = dict(zip(table.ids, letters, strict=True))
     reranking = Reranking(given, targets.residue_alignment if config.rerank else None, residues, len(table))
     values = {name: np.full(len(network.ends), np.nan) for name in ("evalue", "bits", "identity", "identical")}
@@ -182,7 +182,7 @@ def edges_by_alignment(targets: PreparedTable, letters: SequenceOf[str], config:
 def within(network: Network, config: NetworkConfig, number: int | None = None) -> Network:
     """Return the edges of a network that are within the thresholds, and of these the best `number` of each node.
 
-    An edge is kept if it is among the best of one of its nodes, by E-value, bits, cosine and identity.
+    An edge is kept if it is among the best of one of its nodes, see `formats.networks.ranks`.
 
     Args:
         network: the network.
@@ -217,11 +217,8 @@ def within(network: Network, config: NetworkConfig, number: int | None = None) -
 
 def _best(network: Network, number: int) -> npt.NDArray[np.bool_]:
     """Return which edges are among the best `number` of one of their nodes, (m,)."""
-    unknown = np.zeros(len(network.ends))
-    keys = [np.nan_to_num(-network.attributes.get(key, unknown), nan=np.inf) for key in ("identity", "cosine", "bits")]
-    keys.append(np.nan_to_num(network.attributes.get("evalue", unknown), nan=np.inf))
     node = network.ends.ravel()
-    order = np.lexsort([*(np.repeat(key, 2) for key in keys), node])
+    order = np.lexsort([np.repeat(ranks(network.attributes, len(network.ends)), 2), node])
     first = np.searchsorted(node[order], node[order])
     keep: npt.NDArray[np.bool_] = np.zeros(len(network.ends), dtype=np.bool_)
     keep[order[np.arange(len(order)) - first < number] // 2] = True

@@ -41,6 +41,44 @@ def test_weights_are_cosines_else_bits_else_logs_of_evalues_else_one() -> None:
     assert Network("n", list("abc"), ends).weights.tolist() == [1, 1]
 
 
+def test_a_column_of_weights_comes_before_all_others(tmp_path: Path) -> None:
+    text = "source\ttarget\tweight\tcosine\na\tb\t5\t0.9\nb\tc\t900\t0.1\nc\tb\t7\t0.1\n"
+    (tmp_path / "edges.tsv").write_text(text)
+    network = read_network(tmp_path / "edges.tsv")
+    assert network.weights.tolist() == [5, 900]  # of equal pairs that of the largest weight
+    assert network.to_polars().columns == ["source", "target", "weight", "cosine"]
+    assert network.to_polars()["weight"].to_list() == [5, 900]
+    write_graphml(network, tmp_path / "net.graphml", {})
+    assert networkx.read_graphml(tmp_path / "net.graphml").edges["b", "c"] == {"weight": 900, "cosine": 0.1}
+
+
+def test_edges_of_unknown_similarity_have_the_smallest_weight_and_are_reported(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "edges.tsv").write_text("source\ttarget\tbits\tidentity\na\tb\t50\t0.5\na\tc\t\t0.4\nb\tc\t90\t0.9\n")
+    with caplog.at_level("WARNING"):
+        assert read_network(tmp_path / "edges.tsv").weights.tolist() == [50, 50, 90]
+    assert "the bits of 1 edge of 3 is unknown" in caplog.text
+    (tmp_path / "edges.tsv").write_text("source\ttarget\tbits\tidentity\na\tb\t\t0.5\na\tc\t\t0.4\n")
+    caplog.clear()
+    assert read_network(tmp_path / "edges.tsv").weights.tolist() == [0.5, 0.4] and not caplog.text
+
+
+@pytest.mark.parametrize(
+    ("columns", "evalue"),
+    [
+        ({"evalue": 1, "align_evalue": 2, "residues_evalue": 3, "both_evalue": 4}, 4),
+        ({"evalue": 1, "align_evalue": 2}, 2),
+        ({"evalue": 1, "residues_evalue": 3}, 3),
+        ({"evalue": 1}, 1),
+    ],
+)
+def test_the_evalue_of_hits_is_that_by_which_they_are_ranked(tmp_path: Path, columns: dict[str, int], evalue: int) -> None:
+    values = "\t".join(map(str, columns.values()))
+    (tmp_path / "hits.tsv").write_text("\t".join(["query", "target", *columns]) + f"\na\tb\t{values}\n")
+    assert read_network(tmp_path / "hits.tsv").attributes["evalue"].tolist() == [evalue]
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [
@@ -48,6 +86,7 @@ def test_weights_are_cosines_else_bits_else_logs_of_evalues_else_one() -> None:
         ("edges.csv", "source,target,evalue\nb,a,1e-20\nc,c,\n"),
         ("hits.m8", BLAST + BLAST.replace("a\tb", "c\tc")),
         ("outfmt7.txt", "# BLASTP 2.15.0+\n# Query: a\n" + BLAST + BLAST.replace("a\tb", "c\tc")),
+        ("percent.tsv", "query\ttarget\tpident\tevalue\na\tb\t50\t1E-20\nc\tc\t100\t0\n"),
         ("mmseqs.tsv", "query\ttarget\tfident\tevalue\tbits\na\tb\t0.5\t1E-20\t80\nc\tc\t1.0\t0\t99\n"),
     ],
 )
@@ -84,6 +123,8 @@ def test_other_files_are_not_networks(tmp_path: Path) -> None:
     [
         ("source\ttarget\na\t\n", "row 1 has no target"),
         ("source\ttarget\tcosine\na\tb\t0.5\na\tc\thigh\n", "cosine of row 2 is 'high', not a number"),
+        ("query\ttarget\tpident\na\tb\t50\na\tc\tabc\n", "pident of row 2 is 'abc', not a number"),
+        ("source\ttarget\tweight\na\tb\t-2\n", "weight of row 1 is -2"),
         (BLAST + "a\tc\tmany\n", "line 2 is not a line of BLAST tabular output"),
         ("id\tvalue\na\t1\n", "is not a table of edges"),
     ],

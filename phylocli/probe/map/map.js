@@ -95,12 +95,12 @@
   // Edges are drawn in parts of so many: one while the map is moved; when it rests, one after another, on a canvas that is
   // kept until something changes. Each part is an even sample.
   const PART = 12000, web = document.createElement("canvas"), thread = web.getContext("2d");
-  let woven = "", part = 0;
-  const weave = (dark) => {
+  let edgesState = "", part = 0;
+  const drawEdges = (dark) => {
     const state = [scale, left, top, width, height, ratio, strong, dark, groups.map((group) => +group.on).join("")].join();
     const parts = Math.ceil(strong / PART);
-    if (state !== woven) {
-      woven = state; part = 0;
+    if (state !== edgesState) {
+      edgesState = state; part = 0;
       if (web.width !== canvas.width || web.height !== canvas.height) { web.width = canvas.width; web.height = canvas.height; }
       thread.setTransform(ratio, 0, 0, ratio, 0, 0);
       thread.clearRect(0, 0, width, height);
@@ -124,7 +124,7 @@
     pen.setTransform(1, 0, 0, 1, 0, 0);
     pen.drawImage(web, 0, 0);
     pen.setTransform(ratio, 0, 0, ratio, 0, 0);
-    root.dataset.woven = part >= parts;
+    root.dataset.edgesDrawn = part >= parts;
     if (still && part < parts) redraw();
   };
   const draw = () => {
@@ -132,7 +132,7 @@
     const dark = isDark(), ink = dark ? "#fff" : "#000";
     pen.setTransform(ratio, 0, 0, ratio, 0, 0);
     pen.clearRect(0, 0, width, height);
-    if (links.length) weave(dark);
+    if (links.length) drawEdges(dark);
     const zoomed = Math.sqrt(scale * FULL / Math.min(width, height));
     const size = Math.max(1.4, Math.min(9, (n > 20000 ? 1.6 : n > 3000 ? 2.6 : 4.2) * zoomed));
     const step = still ? 1 : Math.max(1, Math.floor(n / MOVING));
