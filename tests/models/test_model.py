@@ -88,8 +88,9 @@ def test_presets_can_be_built_and_grow(encoder: str) -> None:
         sizes = [Model.create(encoder, preset=name).size for name in presets]
     assert list(presets)[:3] == ["tiny", "small", "medium"]
     assert sizes == sorted(sizes)
-    assert 0.4e6 < sizes[1] < 0.9e6
-    assert 5e6 < sizes[2] < 8.5e6
+    if encoder != "bag-of-words":  # an embedding of letters alone
+        assert 0.4e6 < sizes[1] < 0.9e6
+        assert 5e6 < sizes[2] < 8.5e6
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)

@@ -164,14 +164,24 @@ def test_a_file_that_is_not_there_and_a_model_without_the_head_are_named(fasta: 
     assert done.exit_code == 65
     with pytest.raises(BadInputError, match=r"missing\.fasta: no such file"):
         predict_file(tmp_path / "missing.fasta")
+    plain = Model.create("convolutional", preset="tiny", seed=0).save(tmp_path / "plain")
     with pytest.raises(UsageError, match="no head '3di'") as caught:
-        predict_file(fasta, tmp_path / "x.fasta")
+        predict_file(fasta, tmp_path / "x.fasta", model=plain)
     assert "evolution-structure" in str(caught.value) and not (tmp_path / "x.fasta").exists()
     for what, head in HEAD_OF.items():
         with pytest.raises(UsageError, match=f"no head '{head}'") as caught:
-            predict_file(fasta, tmp_path / "x", config=PredictConfig(what=what))
+            predict_file(fasta, tmp_path / "x", config=PredictConfig(what=what), model=plain)
         settings = nested(dict(parse_assignment(text) for text in re.findall(r"--set (\S+=\w+)", str(caught.value))))
         assert head in TrainConfig.of(None, settings).residues.heads
         assert f"column {find_head(head).column} of TABLE" in str(caught.value)
     with pytest.raises(UsageError, match="cannot be predicted"):
         predict_residues(["MK"], Model.create("convolutional", preset="tiny"), "fold")
+
+
+def test_the_default_model_predicts_that_globins_are_helical(tmp_path: Path) -> None:
+    globins = Path(__file__).parents[2] / "examples" / "globins.fasta"
+    predict_file(globins, tmp_path / "ss.fasta", config=PredictConfig(what="ss"))
+    states = "".join(s.residues for s in read_sequences(tmp_path / "ss.fasta"))
+    assert states.count("H") > 0.6 * len(states) and states.count("E") < 0.05 * len(states)
+    predict_file(globins, tmp_path / "3di.fasta")
+    assert len(set("".join(s.residues for s in read_sequences(tmp_path / "3di.fasta")))) > 5
