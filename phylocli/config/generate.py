@@ -11,6 +11,9 @@ from phylocli.config._decoding import DecodingConfig
 from phylocli.config.base import Cli
 from phylocli.config.types import Count
 
+MIN_BITS = 25.0
+"""Threshold of families without a gathering threshold."""
+
 
 def _several(value: Any) -> Any:
     return () if value is None else (value,) if isinstance(value, str) else value
@@ -40,5 +43,5 @@ class GenerateConfig(DecodingConfig):
     above_threshold, nearest, nearest_identity and copied."""
     profiles: Annotated[str | None, Cli(metavar="HMM", file=True)] = None
     """HMMER3 profiles of the families with gathering thresholds, for --score; by default they are built."""
-    min_bits: Annotated[float, Field(gt=0, lt=math.inf), Cli(metavar="BITS")] = 25.0
+    min_bits: Annotated[float, Field(gt=0, lt=math.inf), Cli(metavar="BITS")] = MIN_BITS
     """Threshold of families without a gathering threshold, for --score."""

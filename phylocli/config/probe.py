@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
 from phylocli.config._tables import TABLES, LabelsConfig
 from phylocli.config.base import Cli
+from phylocli.config.generate import MIN_BITS
 from phylocli.config.types import Device, Seed
 from phylocli.core.errors import UsageError
 from phylocli.core.plugins import BASELINES, BENCHMARKS, PROBES
@@ -112,7 +113,7 @@ class ProbeConfig(LabelsConfig):
     profiles: Annotated[str | None, Cli(metavar="HMM", panel=GENERATION, file=True)] = None
     """HMMER3 profiles of the families, such as Pfam-A.hmm, whose gathering thresholds count. By default, and where it has
     none, they are built from the training members."""
-    min_bits: Annotated[float, Field(gt=0, lt=math.inf), Cli(metavar="BITS", panel=GENERATION)] = 25.0
+    min_bits: Annotated[float, Field(gt=0, lt=math.inf), Cli(metavar="BITS", panel=GENERATION)] = MIN_BITS
     """Threshold of families without a gathering threshold."""
     projection: Annotated[Projection, Cli(panel=REPORT, formerly=("map",))] = "auto"
     """Method of the two-dimensional map; auto is UMAP if it is installed, else t-SNE."""

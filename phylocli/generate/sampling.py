@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from phylocli.config.generate import GenerateConfig
+from phylocli.config.generate import MIN_BITS, GenerateConfig
 from phylocli.core.errors import UsageError, unknown_name
 from phylocli.core.words import counted
 from phylocli.diffusion import LatentDiffusion
@@ -17,13 +17,13 @@ from phylocli.formats import Sequence
 from phylocli.formats.provenance import write_sidecar
 from phylocli.formats.streams import PathLike, open_output
 from phylocli.generate.decoding import AT_ONCE, decoded, write_fasta
-from phylocli.generate.scoring import families_by_label, read_profiles, score_sequences
+from phylocli.generate.scoring import families_by_label, in_header, read_profiles, score_sequences
 from phylocli.models.model import Model
 
 logger = logging.getLogger(__name__)
 
 MOST = 2**32
-"""Sequences of one family, if there are several."""
+"""Distance between the numbers of the first sequences of two families, if several are generated."""
 
 
 def generate(
@@ -110,7 +110,7 @@ def _conditions(diffusion: LatentDiffusion, config: GenerateConfig) -> list[_Con
             raise UsageError(f"the name of the {kind} is empty", fix=f"give --{kind} ACC, or leave it out")
     if len(set(given)) < len(given):
         raise UsageError("a family is given twice", fix="name each family once, and raise --number")
-    return [_Condition(diffusion.code(name), name, f"{kind}={name}") for kind, name in given]
+    return [_Condition(diffusion.code(name), in_header(name), f"{kind}={in_header(name)}") for kind, name in given]
 
 
 def _scored(sequences: Iterator[Sequence], config: GenerateConfig) -> Iterator[Sequence]:
@@ -121,8 +121,9 @@ def _scored(sequences: Iterator[Sequence], config: GenerateConfig) -> Iterator[S
         BadInputError: the families or profiles cannot be read.
     """
     if config.score is None:
-        if config.profiles is not None:
-            raise UsageError("profiles are for scores", fix="give --score FAMILIES.sto too")
+        for option, differs in (("profiles", config.profiles is not None), ("min-bits", config.min_bits != MIN_BITS)):
+            if differs:
+                raise UsageError(f"--{option} is for scores", fix=f"give --score FAMILIES.sto too, or leave --{option} out")
         return sequences
     families = families_by_label(config.score)
     missing = next((name for name in config.family if name not in families), None)

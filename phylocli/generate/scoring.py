@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from phylocli.config.generate import MIN_BITS
 from phylocli.core.alphabet import MISSING, encode_states
-from phylocli.core.errors import BadInputError
+from phylocli.core.errors import BadInputError, unknown_name
 from phylocli.core.words import counted
 from phylocli.formats import Family, Sequence, read_families
 from phylocli.formats.hmm import read_hmms
@@ -36,8 +37,6 @@ IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 States = npt.NDArray[np.uint8]
 
-MIN_BITS = 25.0
-"""Threshold of families without a gathering threshold."""
 CANDIDATES = 5
 """Members of training that are aligned with a sequence to find the nearest."""
 
@@ -93,7 +92,7 @@ class FamilyProfile:
 
     @classmethod
     def of(cls, family: Family, hmm: HMM | None = None, min_bits: float = MIN_BITS) -> FamilyProfile:
-        """Return that of an aligned family of training members.
+        """Return the profile of an aligned family of training members.
 
         Args:
             family: the members.
@@ -181,32 +180,76 @@ def read_profiles(
     return found
 
 
-FAMILY = re.compile(r"(?:^|\s)family=(\S+)")
-"""The family in the header of a generated sequence."""
+_FAMILY = re.compile(r"(?:^|\s)family=(\S+)")
+_SPACE = re.compile(r"\s+")
+
+
+def in_header(label: str) -> str:
+    """Return the label of a family as it is in ids and headers: without white space, which would end it."""
+    return _SPACE.sub("_", label.strip())
+
+
+def family_of(
+    sequence: Sequence,
+    profiles: Mapping[str, FamilyProfile],
+    left_out: Mapping[str, str] | None = None,
+    *,
+    where: str = "",
+) -> str:
+    """Return the label of the family that a generated sequence's header names (`family=NAME`), else of that whose profile
+    gives it the highest bit score.
+
+    Args:
+        sequence: a generated sequence.
+        profiles: of families by label.
+        left_out: why other families have no profile, by label.
+        where: beginning of messages.
+
+    Raises:
+        BadInputError: there is no profile of the family in the header; with the reason, if `left_out` has one.
+    """
+    named = _FAMILY.search(sequence.description)
+    if named is None:
+        return max(profiles, key=lambda label: profiles[label].bits([sequence.residues])[0])
+    written = {in_header(label): label for label in profiles}
+    if named[1] not in written:
+        reason = {in_header(label): reason for label, reason in (left_out or {}).items()}.get(named[1])
+        if reason is not None:
+            raise BadInputError(
+                f"{where}{sequence.id} is of {named[1]}, with which it cannot be compared",
+                why=f"{named[1]} {reason}",
+                fix="leave its sequences out, or give a split that holds out some of its members",
+            )
+        error = unknown_name(f"{where}{sequence.id} is of an unknown family,", named[1], written, most=10)
+        raise BadInputError(error.what, fix=f"give the family records that the model was trained on; {error.fix}") from error
+    return written[named[1]]
 
 
 def score_sequences(sequences: Iterable[Sequence], profiles: Mapping[str, FamilyProfile]) -> Iterator[Sequence]:
     """Yield sequences with their scores in the description: of the family there, else of that with the highest score."""
     for sequence in sequences:
-        named = FAMILY.search(sequence.description)
-        label = named[1] if named else best_family(sequence.residues, profiles)
+        label = family_of(sequence, profiles)
         (scored,) = profiles[label].score([sequence.residues])
-        about = [sequence.description, "" if named else f"family={label}", scored.describe()]
+        family = "" if _FAMILY.search(sequence.description) else f"family={in_header(label)}"
+        about = [sequence.description, family, scored.describe()]
         yield Sequence(sequence.id, sequence.residues, " ".join(part for part in about if part))
-
-
-def best_family(letters: str, profiles: Mapping[str, FamilyProfile]) -> str:
-    """Return the family whose profile gives a sequence the highest bit score."""
-    return max(profiles, key=lambda label: profiles[label].bits([letters])[0])
 
 
 def families_by_label(source: PathLike) -> dict[str, Family]:
     """Return the aligned families of a file by label.
 
     Raises:
-        BadInputError: it cannot be read, or a family is not aligned.
+        BadInputError: it cannot be read, a family is not aligned, or two have one label.
     """
-    found = {family.label: family for family in read_families(source)}
+    found: dict[str, Family] = {}
+    for family in read_families(source):
+        if in_header(family.label) in map(in_header, found):
+            raise BadInputError(
+                f"{source}: two families are called {family.label!r}",
+                why="headers of sequences name the family by its accession or, without one, its name",
+                fix="give each record an accession (#=GF AC) of its own",
+            )
+        found[family.label] = family
     loose = next((family for family in found.values() if not family.aligned), None)
     if loose is not None:
         raise BadInputError(

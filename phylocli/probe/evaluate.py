@@ -303,7 +303,8 @@ class _Scorer:
                 chance.setdefault(metric, float(estimate.chance))
             if embedding is self.embeddings[0]:
                 first[metric] = (estimate, draws)
-            elif about.better is not None and metric in first:
+            elif about.better is not None and metric in first and not getattr(task.probe, "OF_GENERATED", False):
+                # Item i of one generated set has nothing to do with item i of another, so their differences are not paired.
                 own, own_draws = first[metric]
                 units = len(np.unique(groups)) if groups is not None else estimate.n
                 gap = paired_difference(own, estimate, own_draws, draws, units)

@@ -78,6 +78,7 @@ def probe(
         'sensitivity to first FP'
     """
     config = ProbeConfig.of(config, options)
+    _check_effect(config, trees, data)
     if GENERATION in config.tasks:
         return _probe_generated(many(embeddings), labels, config, many(models), sequences)
     given, named_models = many(embeddings), many(models)
@@ -134,6 +135,39 @@ def probe(
     return metrics
 
 
+_OF_EMBEDDINGS = (
+    "columns", "layers", "split_column", "split_by", "resample_by", "features", "id_column", "classes", "quantities",
+    "label_pattern",
+)  # fmt: skip
+"""Options that the task generation does not read."""
+_OF_GENERATED = ("profiles", "min_bits")
+"""Options that no other task reads."""
+
+
+def _check_effect(config: ProbeConfig, trees: PathLike | None, data: PathLike | None) -> None:
+    """Check that each option has an effect on the tasks.
+
+    Raises:
+        UsageError: one has none.
+    """
+    generated = GENERATION in config.tasks
+    fields = type(config).model_fields
+    given = [
+        name for name in (_OF_EMBEDDINGS if generated else _OF_GENERATED) if getattr(config, name) != fields[name].default
+    ]
+    if generated:
+        given += [name for name, value in (("trees", trees), ("data", data)) if value is not None]
+        given += ["baselines"] * (config.baselines not in (None, (NONE,)))
+        given += ["projection"] * (config.projection not in ("auto", "none"))
+    if given:
+        option = given[0].replace("_", "-")
+        raise UsageError(
+            f"--{option} has no effect " + ("with" if generated else "without") + " --tasks generation",
+            why="it is for the evaluation of embeddings" if generated else "it is about generated sequences",
+            fix=f"leave --{option} out" + ("" if generated else ", or give --tasks generation"),
+        )
+
+
 def _probe_generated(
     sources: SequenceOf[Source],
     labels: PathLike | pl.DataFrame | None,
@@ -163,7 +197,7 @@ def _probe_generated(
         name, place = source if isinstance(source, NamedSource) else (None, source)
         if isinstance(place, Embedding | EmbeddingTable):
             raise UsageError("the task generation reads sequences, not embeddings", fix="give FASTA files")
-        made = read_set(place, natural.held_out.profiles)
+        made = read_set(place, natural.held_out.profiles, natural.left_out)
         sets.append(_as_embedding(name or Path(str(place)).name.split(".")[0], made, str(place), baseline=False))
     wanted = () if config.baselines == (NONE,) else baselines(natural, config.seed).items()
     sets += [_as_embedding(name, made, "computed from the families", baseline=True) for name, made in wanted]

@@ -39,9 +39,10 @@ def frechet_distance(a: FloatArray, b: FloatArray) -> float:
 def distances_by_size(
     a: FloatArray, b: FloatArray, rng: np.random.Generator, repeats: int = 4
 ) -> tuple[FloatArray, FloatArray]:
-    """Return numbers of vectors, (S,), and the mean d² of random subsets of so many vectors of both samples, (S,)."""
+    """Return numbers of vectors, (S,), and the mean d² of random subsets of so many vectors of both samples, (S,): NaN for
+    fewer than two."""
     n = min(len(a), len(b))
-    sizes = np.unique([max(2, round(fraction * n)) for fraction in SIZES])
+    sizes = np.unique([min(n, max(2, round(fraction * n))) for fraction in SIZES])
     found = [
         np.mean(
             [

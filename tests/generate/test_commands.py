@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 from phylocli.cli import build
 from phylocli.core.alphabet import decode_tokens, encode_tokens
-from phylocli.core.errors import EXIT_BAD_INPUT, EXIT_USAGE
+from phylocli.core.errors import EXIT_BAD_INPUT, EXIT_USAGE, BadInputError
 from phylocli.decoders import uniform_numbers
 from phylocli.diffusion import DiffusionArchitecture, LatentDiffusion
 from phylocli.encoders import pad_batch
@@ -21,7 +21,7 @@ from phylocli.formats import Sequence, read_families, read_sequences
 from phylocli.generate import interpolate, reconstruct
 from phylocli.generate.decoding import AT_ONCE
 from phylocli.generate.interpolating import on_the_line
-from phylocli.generate.scoring import FamilyProfile
+from phylocli.generate.scoring import FamilyProfile, score_sequences
 from phylocli.models.config import DecoderArchitecture
 from phylocli.models.model import Model
 from phylocli.statistics.identity import identity
@@ -177,6 +177,30 @@ def test_scores_are_those_of_the_profile_and_of_the_nearest_member(call: Call) -
     assert "1 family without a gathering threshold: 5 bits" in done.stderr
 
 
+def test_families_whose_names_have_spaces_are_written_and_read_back(call: Call, model: Model, tmp_path: Path) -> None:
+    path = model.save(tmp_path / "spaces")
+    LatentDiffusion(DiffusionArchitecture(64, ("my family", "PF2"), width=16, depth=1)).save(path, model.fingerprint)
+    Path("spaces.sto").write_text(Path("one.sto").read_text().replace("#=GF AC PF1", "#=GF ID my family"))
+    words = ("--family", "my family", "--family", "PF2", "-n", "1", "--steps", "2")
+    assert list(read(call("generate", str(path), *words).stdout)) == ["generated_my_family_1", "generated_PF2_1"]
+    done = call("generate", str(path), "--family", "my family", "--score", "spaces.sto", "-n", "1", "--steps", "2")
+    assert done.exit_code == 0, done.stderr
+    assert "family=my_family bits=" in done.stdout
+
+
+def test_a_family_that_is_not_among_the_profiles_is_named(call: Call) -> None:
+    profiles = {family.label: FamilyProfile.of(family) for family in read_families("one.sto")}
+    with pytest.raises(BadInputError, match="x is of an unknown family, 'PF9'"):
+        list(score_sequences([Sequence("x", A, "family=PF9")], profiles))
+
+
+def test_two_families_of_one_label_are_an_error(call: Call) -> None:
+    Path("two.sto").write_text(2 * Path("one.sto").read_text())
+    done = call("generate", "MODEL", "--family", "PF1", "--score", "two.sto", "-o", "out.fasta")
+    assert done.exit_code == EXIT_BAD_INPUT and "two families are called 'PF1'" in done.stderr
+    assert not Path("out.fasta").exists()
+
+
 def test_a_larger_sample_begins_with_the_smaller_one(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("phylocli.generate.sampling.AT_ONCE", 4)
     few, many = (call("generate", "MODEL", "-n", n, "--steps", "10", "--eta", "1").stdout for n in ("3", "6"))
@@ -193,6 +217,7 @@ def test_a_larger_sample_begins_with_the_smaller_one(call: Call, monkeypatch: py
         (("generate", "MODEL", "--family", "PF1", "--clan", "CL1"), EXIT_USAGE, "not of both"),
         (("generate", "MODEL", "--family", "PF1", "--family", "PF1"), EXIT_USAGE, "given twice"),
         (("generate", "MODEL", "--profiles", "x.hmm"), EXIT_USAGE, "--score"),
+        (("generate", "MODEL", "--min-bits", "5"), EXIT_USAGE, "--min-bits is for scores"),
         (("generate", "MODEL", "--family", "PF2", "--score", "one.sto", "-o", "out.fasta"), EXIT_USAGE, "no family 'PF2'"),
         (("generate", "MODEL", "--score", "a.fasta", "-o", "out.fasta"), EXIT_BAD_INPUT, "a is not aligned"),
         (("generate", "MODEL", "--guidance", "2"), EXIT_USAGE, "guidance needs a family or clan"),

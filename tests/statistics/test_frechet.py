@@ -38,6 +38,15 @@ def test_large_samples_of_gaussians_have_the_closed_form() -> None:
     assert frechet_distance(a, b) == pytest.approx(1 + 1 + 0 + 4, rel=0.03)
 
 
+@pytest.mark.parametrize("n", [0, 1, 2, 3])
+def test_few_vectors_have_no_more_subsets_than_there_are(n: int) -> None:
+    rng = np.random.default_rng(4)
+    sizes, distances = distances_by_size(rng.normal(size=(n, 3)), rng.normal(size=(20, 3)), rng)
+    assert sizes.max() == n
+    assert np.isfinite(distances).all() == (n > 1)
+    assert np.isfinite(extrapolated(sizes, distances)) == (n > 2)
+
+
 def test_the_bias_falls_with_the_number_of_vectors_and_the_extrapolation_is_near_the_truth() -> None:
     rng = np.random.default_rng(3)
     a, b = rng.normal(size=(1000, 20)), rng.normal(size=(1000, 20))

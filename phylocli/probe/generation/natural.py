@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Self
 
@@ -11,10 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from phylocli.config.generate import MIN_BITS
 from phylocli.core.errors import BadInputError
+from phylocli.core.words import counted
 from phylocli.formats import Family
 from phylocli.formats.streams import PathLike
-from phylocli.generate.scoring import MIN_BITS, families_by_label, read_profiles
+from phylocli.generate.scoring import families_by_label, read_profiles
 from phylocli.models.model import Model
 from phylocli.pairs import Split
 from phylocli.probe.generation.sequence_sets import SequenceSet
@@ -30,11 +32,13 @@ class NaturalFamilies:
         training: aligned families of the training members.
         held_out: the other members.
         models: by the name of their level in the report.
+        left_out: why other families of the file are not compared, by label.
     """
 
     training: list[Family]
     held_out: SequenceSet
     models: Mapping[str, Model]
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def members(self) -> SequenceSet:
@@ -72,6 +76,7 @@ class NaturalFamilies:
         """
         split = Split(labels) if isinstance(labels, pl.DataFrame) else Split.read(labels)
         training, letters, sizes = [], [], []
+        left_out: dict[str, str] = {}
         for label, family in families_by_label(families).items():
             part = {name: split.part_of(label, name) for name in family.ids}
             known = [name for name in family.ids if part[name] == "train"]
@@ -80,6 +85,9 @@ class NaturalFamilies:
                 training.append(family.subset(known))
                 letters += rest
                 sizes.append(len(rest))
+            else:
+                held_out = counted(len(rest), "held-out member")
+                left_out[label] = f"has {counted(len(known), 'training member')} (2 are needed) and {held_out} (1 is needed)"
         if not training:
             raise BadInputError(
                 f"{families}: no family has two members for training and one that is held out",
@@ -87,5 +95,5 @@ class NaturalFamilies:
                 fix="give the split of the run (split.parquet), or make one with 'phylocli pairs --holdout clades'",
             )
         profiles = list(read_profiles(training, hmms, min_bits).values())
-        held_out = SequenceSet(np.repeat(np.arange(len(sizes)), sizes), letters, profiles)
-        return cls(training, held_out, models)
+        others = SequenceSet(np.repeat(np.arange(len(sizes)), sizes), letters, profiles)
+        return cls(training, others, models, left_out)

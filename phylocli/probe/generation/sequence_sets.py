@@ -10,12 +10,12 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.core.errors import BadInputError, unknown_name
+from phylocli.core.errors import BadInputError
 from phylocli.core.words import counted
 from phylocli.embed import Embedder
 from phylocli.formats import read_sequences
 from phylocli.formats.streams import PathLike, display_name
-from phylocli.generate.scoring import FAMILY, FamilyProfile, Scored, best_family
+from phylocli.generate.scoring import FamilyProfile, Scored, family_of
 from phylocli.models.model import Model
 
 IntArray = npt.NDArray[np.int64]
@@ -91,10 +91,17 @@ class SequenceSet:
         return dict(zip(codes.tolist(), counts.tolist(), strict=True))
 
 
-def read_set(source: PathLike, profiles: SequenceOf[FamilyProfile]) -> SequenceSet:
+def read_set(
+    source: PathLike, profiles: SequenceOf[FamilyProfile], left_out: Mapping[str, str] | None = None
+) -> SequenceSet:
     """Read generated sequences, whose headers have `family=NAME`, as 'phylocli generate' writes them.
 
     A sequence without such a header belongs to the family whose profile gives it the highest score.
+
+    Args:
+        source: a file.
+        profiles: of the families.
+        left_out: why other families have no profile, by label.
 
     Raises:
         BadInputError: there are no sequences, the file cannot be read, or a family is not among those with profiles.
@@ -103,12 +110,7 @@ def read_set(source: PathLike, profiles: SequenceOf[FamilyProfile]) -> SequenceS
     by_label = {profile.label: profile for profile in profiles}
     family, letters = [], []
     for sequence in read_sequences(source, on_duplicate="rename"):
-        named = FAMILY.search(sequence.description)
-        label = named[1] if named else best_family(sequence.residues, by_label)
-        if label not in codes:
-            error = unknown_name(f"{display_name(source)}: {sequence.id} is of an unknown family,", label, codes)
-            raise BadInputError(error.what, fix="give the family records that the model was trained on") from error
-        family.append(codes[label])
+        family.append(codes[family_of(sequence, by_label, left_out, where=f"{display_name(source)}: ")])
         letters.append(sequence.unaligned())
     if len(letters) < 2:
         raise BadInputError(

@@ -20,7 +20,9 @@ def _with_interval(value: float | None, low: float | None, high: float | None, s
 
 def summarise(report: ReportData) -> str:
     """Return the summary table of a report as Markdown."""
-    heads = ["question", *(e.name for e in report.embeddings), "chance", "first minus best other", "p, corrected"]
+    compared = bool(report.differences)
+    heads = ["question", *(e.name for e in report.embeddings), "chance"]
+    heads += ["first minus best other", "p, corrected"] if compared else []
     lines = [f"# {_cell(report.title)}", "", "| " + " | ".join(map(_cell, heads)) + " |", "|" + "---|" * len(heads)]
     for row in summary(report):
         cells = [f"{row.task}, {row.level}: {row.metric} (n = {row.n:,})"]
@@ -28,12 +30,12 @@ def summarise(report: ReportData) -> str:
             cells.append("–" if cell is None else _with_interval(cell.value, cell.low, cell.high, number))
         cells.append(number(row.chance))
         gap = row.difference
-        if gap is None:
-            cells += ["–", "–"]
-        else:
+        if gap is not None:
             cells += [_with_interval(gap.difference, gap.low, gap.high, signed), p_value(gap.p_holm)]
+        elif compared:
+            cells += ["–", "–"]
         lines.append("| " + " | ".join(map(_cell, cells)) + " |")
-    method = (
-        f"95 % bootstrap intervals, {report.replicates:,} replicates; differences are paired, p-values corrected (Holm)."
-    )
-    return "\n".join([*lines, "", method]) + "\n"
+    method = f"95 % bootstrap intervals, {report.replicates:,} replicates"
+    if compared:
+        method += "; differences are paired, p-values corrected (Holm)"
+    return "\n".join([*lines, "", f"{method}."]) + "\n"

@@ -74,8 +74,8 @@ def summary(report: ReportData) -> list[SummaryRow]:
             gap, verdict = None, None
             if others:
                 best = max(others, key=lambda cell: sign * (cell.value or 0.0))
-                gap = differences[best.embedding, task.name, level, metric]
-                verdict = _verdict(gap, sign)
+                gap = differences.get((best.embedding, task.name, level, metric))  # none of generated sequences
+                verdict = None if gap is None else _verdict(gap, sign)
             chance = value("chance", task.name, level, metric)
             rows.append(
                 SummaryRow(

@@ -130,20 +130,20 @@ def _of_sequences(natural: NaturalFamilies, made: SequenceSet, seed: int) -> Mea
     if made is not natural.held_out:
         estimates += [_mean("length distance", lengths), _mean("composition divergence", compositions)]
     few = made.at_most(natural.held_out.sizes, seed)
-    states = {code: few.states[code] for code in both if few.sizes[code] >= FEWEST}
-    training = {code: natural.held_out.profiles[code].states for code in states}
+    training = {code: natural.held_out.profiles[code].states for code in both}
+    states = {code: few.states[code] for code in both if min(few.sizes[code], len(training[code])) >= FEWEST}
     information = [pearson(mutual_information(x), mutual_information(training[code])) for code, x in states.items()]
     connected = [correlation_of_connected(x, training[code]) for code, x in states.items()]
     estimates += [
         _mean(name, _finite(values))
         for name, values in (("mutual information r", information), ("connected correlation r", connected))
     ]
-    resampled = "families" if len(natural.training) >= FEWEST_FAMILIES else "sequences"
     thresholds = f"{counted(natural.stated, 'family')} of {len(natural.training)} without a gathering threshold"
     note = (
         f"{counted(len(made), 'sequence')} of {counted(len(made.sizes), 'family')}, {len(natural.held_out):,} held-out "
-        f"members; {thresholds}; pairs of columns in {counted(len(states), 'family')} with at least {FEWEST} of both; "
-        f"intervals resample {resampled}"
+        f"members; {thresholds}; pairs of columns in {counted(len(states), 'family')} with at least {FEWEST} generated and "
+        f"{FEWEST} training sequences; intervals resample {_resampled(groups)}, and those of lengths, composition and pairs "
+        "of columns, which are means over families, resample families"
     )
     return Measurement(estimates, note=note)
 
@@ -152,8 +152,9 @@ def _of_model(natural: NaturalFamilies, made: SequenceSet, level: str, seed: int
     model = natural.models[level]
     rng = np.random.default_rng(seed)
     few = made.at_most(natural.held_out.sizes, seed)
-    mean, axes = principal_axes(natural.held_out.embedded(model))
-    reference = (natural.held_out.embedded(model) - mean) @ axes
+    of_same = np.isin(natural.held_out.family, list(made.sizes))  # other families would count as missing variety
+    mean, axes = principal_axes(natural.held_out.embedded(model)[of_same])
+    reference = (natural.held_out.embedded(model)[of_same] - mean) @ axes
     if made is natural.held_out:  # two halves of it: no other natural sequences are held out
         first = halves(made, rng)
         x, reference = reference[first], reference[~first]
@@ -172,18 +173,25 @@ def _of_model(natural: NaturalFamilies, made: SequenceSet, level: str, seed: int
         ),
     ]  # fmt: skip
     if "ss3" in model.heads:
-        agreement = structure_agreement(natural, few, model)
+        agreement = structure_agreement(few, model)
         estimates.append(_mean("secondary structure agreement", agreement, _groups(few)))
     note = (
-        f"{axes.shape[1]} principal components of {len(natural.held_out):,} held-out members; sets are reduced to their "
-        "number in each family, and held-out members are compared half with half; intervals resample sequences"
+        f"{axes.shape[1]} principal components of {counted(int(of_same.sum()), 'held-out member')} of the "
+        f"{counted(len(made.sizes), 'family')} of the set; sets are reduced to their number in each family, and held-out "
+        "members are compared half with half; intervals of the distances resample sequences"
     )
+    if "ss3" in model.heads:
+        note += f", and those of secondary structure resample {_resampled(_groups(few))}"
     return Measurement(estimates, {"Fréchet distance by number of sequences": (sizes.tolist(), distances.tolist())}, note)
 
 
 def _groups(made: SequenceSet) -> IntArray | None:
     """Return the families that the bootstrap resamples; None: too few for that, so that sequences are resampled."""
     return made.family if len(made.sizes) >= FEWEST_FAMILIES else None
+
+
+def _resampled(groups: IntArray | None) -> str:
+    return "sequences" if groups is None else "families"
 
 
 def _mean(metric: str, values: npt.ArrayLike, groups: IntArray | None = None) -> Estimate:
@@ -238,7 +246,7 @@ def principal_axes(vectors: FloatArray) -> tuple[FloatArray, FloatArray]:
     return mean, axes[:FEATURES].T
 
 
-def structure_agreement(natural: NaturalFamilies, made: SequenceSet, model: Model) -> FloatArray:
+def structure_agreement(made: SequenceSet, model: Model) -> FloatArray:
     """Return, for each sequence, the fraction of its residues at match states with the family's predicted state, (n,)."""
     found = np.zeros(len(made))
     for code in made.sizes:

@@ -132,7 +132,7 @@ def test_predicted_structure_is_compared_at_match_states(natural: NaturalFamilie
     """Training members agree with themselves as often as a loop over predictions says."""
     model = natural.models["tiny"]
     members = natural.members
-    found = generation.structure_agreement(natural, members, model)
+    found = generation.structure_agreement(members, model)
     profile = members.profiles[0]
     columns: list[list[str]] = []
     for text, places in profile.match_rows([member.residues for member in profile.members]):
@@ -168,6 +168,69 @@ def test_unknown_families_and_single_sequences_are_errors(natural: NaturalFamili
         read_set(tmp_path / "y.fasta", natural.held_out.profiles)
 
 
+def test_families_without_held_out_members_are_named_with_the_reason(
+    folder: Path, families: list[Family], tmp_path: Path
+) -> None:
+    first, *others = families
+    parts = [(first, [("train", first.ids)]), *((f, [("train", f.ids[:22]), ("test", f.ids[22:])]) for f in others)]
+    Split.of(parts).write(tmp_path / "split.tsv")
+    natural = NaturalFamilies.read(folder / "families.sto", tmp_path / "split.tsv", {})
+    with pytest.raises(BadInputError) as caught:
+        read_set(folder / "new.fasta", natural.held_out.profiles, natural.left_out)
+    assert "0 held-out members" in str(caught.value.why) and first.label in str(caught.value.why)
+
+
+def test_the_frechet_distance_is_to_members_of_the_same_families(natural: NaturalFamilies) -> None:
+    """Half of the members of one family are near the other half, however many other families there are."""
+    rows = natural.members.rows(1)
+    one = natural.members.take(rows)
+    alone = NaturalFamilies(natural.training, natural.held_out.take(natural.held_out.rows(1)), natural.models)
+    found, expected = (generation._of_model(which, one, "tiny", 0).estimates[0].value for which in (natural, alone))
+    assert found == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("fewest", [1, 10])
+def test_notes_say_what_intervals_resample(natural: NaturalFamilies, monkeypatch: pytest.MonkeyPatch, fewest: int) -> None:
+    monkeypatch.setattr(generation, "FEWEST_FAMILIES", fewest)
+    kind = "families" if fewest == 1 else "sequences"
+    assert f"intervals resample {kind}, and" in str(generation._of_sequences(natural, natural.members, 0).note)
+    note = str(generation._of_model(natural, natural.members, "tiny", 0).note)
+    assert note.endswith(f"secondary structure resample {kind}") and "distances resample sequences" in note
+
+
+def test_pairs_of_columns_need_enough_training_members_too(folder: Path, families: list[Family], tmp_path: Path) -> None:
+    Split.of((f, [("train", f.ids[:4]), ("validation", f.ids[4:])]) for f in families).write(tmp_path / "split.tsv")
+    natural = NaturalFamilies.read(folder / "families.sto", tmp_path / "split.tsv", {})
+    found = generation._of_sequences(natural, natural.held_out, 0)
+    assert {e.metric: e.n for e in found.estimates}["mutual information r"] == 0
+    assert "0 families with at least 5 generated and 5 training" in str(found.note)
+
+
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [
+        (["--layers", "all"], "layers"),
+        (["--baselines", "composition"], "baselines"),
+        (["--split-by", "family"], "split-by"),
+        (["--trees", "EXISTING"], "trees"),
+        (["--projection", "pca"], "projection"),
+    ],
+)
+def test_options_that_the_task_does_not_read_are_refused(
+    folder: Path, tmp_path: Path, words: list[str], option: str
+) -> None:
+    words = [str(folder / "families.sto") if word == "EXISTING" else word for word in words]
+    words += ["--tasks", "generation", "--sequences", str(folder / "families.sto"), "--labels", str(folder / "split.tsv")]
+    done = CliRunner().invoke(build(), ["probe", str(folder / "new.fasta"), *words, "-o", str(tmp_path / "r")])
+    assert done.exit_code == EXIT_USAGE and f"--{option} has no effect with --tasks generation" in done.stderr
+
+
+def test_options_of_the_task_are_refused_without_it(tmp_path: Path) -> None:
+    words = ["probe", "x.tsv", "--labels", "y.tsv", "--min-bits", "30", "-o", str(tmp_path / "r")]
+    done = CliRunner().invoke(build(), words)
+    assert done.exit_code == EXIT_USAGE and "--min-bits has no effect without --tasks generation" in done.stderr
+
+
 def test_the_command_compares_sets_with_baselines_and_shows_the_bias(
     folder: Path, tmp_path: Path, natural: NaturalFamilies
 ) -> None:
@@ -184,6 +247,9 @@ def test_the_command_compares_sets_with_baselines_and_shows_the_bias(
     made = SequenceSet(np.zeros(1, dtype=np.int64), natural.held_out.letters[:1], natural.held_out.profiles)
     assert math.isnan(generation.diversity(made)[0])
     page = (tmp_path / "report" / "report.html").read_text()
+    summary = (tmp_path / "report" / "report.md").read_text()
+    assert "paired" not in page + summary and "Holm" not in page + summary, "the sets have no items in common"
+    assert not phylocli.Metrics.read(tmp_path / "report").differences
     assert "Fréchet distance by number of sequences" in page and "HMM emission" in page
 
 
