@@ -5,6 +5,6 @@ from __future__ import annotations
 from phylocli.graphs.batch import Graphs
 from phylocli.graphs.dgi import DeepGraphInfomax
 from phylocli.graphs.infograph import InfoGraph
-from phylocli.graphs.saving import embed_graphs, load_graph_model
+from phylocli.graphs.saving import classify_graphs, embed_graphs, load_graph_model
 
-__all__ = ["DeepGraphInfomax", "Graphs", "InfoGraph", "embed_graphs", "load_graph_model"]
+__all__ = ["DeepGraphInfomax", "Graphs", "InfoGraph", "classify_graphs", "embed_graphs", "load_graph_model"]

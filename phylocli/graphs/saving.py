@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from phylocli.core.errors import BadInputError
+from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats.arrays import read_arrays, write_arrays
 from phylocli.formats.embeddings.table import FloatArray
 from phylocli.formats.streams import PathLike
@@ -112,4 +112,18 @@ def load_graph_model(folder: PathLike) -> GraphModel:
 def embed_graphs(model: GraphModel, graphs: Graphs) -> FloatArray:
     """Return the vectors of the nodes (Deep Graph Infomax), (N, D), or of the graphs (InfoGraph), (G, D)."""
     found: FloatArray = model.eval().network.embed(model.prepared(graphs)).float().cpu().numpy()
+    return found
+
+
+@torch.no_grad()
+def classify_graphs(model: GraphModel, graphs: Graphs) -> FloatArray:
+    """Return the probability of each class of `model.architecture.classes` for each graph, (G, classes).
+
+    Raises:
+        UsageError: the model has no classes: it is not semi-supervised InfoGraph.
+    """
+    network = model.eval().network
+    if not isinstance(network, InfoGraph) or network.supervised is None:
+        raise UsageError("the model has no classes", fix="train it with --recipe infograph --set graphs.labels=TABLE")
+    found: FloatArray = network.classify(model.prepared(graphs)).softmax(1).float().cpu().numpy()
     return found

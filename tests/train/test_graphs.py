@@ -16,7 +16,7 @@ from phylocli.formats import read_families
 from phylocli.formats.embeddings import EmbeddingTable, read_embeddings
 from phylocli.formats.newick import parse
 from phylocli.formats.tree import Tree
-from phylocli.graphs import embed_graphs, load_graph_model
+from phylocli.graphs import classify_graphs, embed_graphs, load_graph_model
 from phylocli.train import train_model
 from phylocli.train.data.graph_inputs import read_graphs, tree_features
 
@@ -141,8 +141,16 @@ def test_infograph_tells_shapes_of_trees_apart_and_learns_from_few_labels(tmp_pa
     folder = train_model([path], tmp_path / "semi", recipe="infograph", steps=60, device="cpu", settings=settings)
     model, inputs = load_graph_model(folder), read_graphs((str(path),), "")
     assert model.architecture.classes == ("balanced", "caterpillar")
-    predicted = model.network.classify(model.prepared(inputs.graphs)).argmax(1).numpy()
-    assert (np.array(model.architecture.classes)[predicted] == labels).mean() > 0.9
+    table = pl.read_csv(tmp_path / "semi" / "classes.tsv", separator="\t")
+    assert table["id"].to_list() == inputs.names and table["label"].to_list() == [*labels[:6], *[None] * 18]
+    assert (table["predicted"].to_numpy()[6:] == labels[6:]).mean() > 0.9  # of families without a label
+    found = classify_graphs(model, inputs.graphs)
+    assert found.sum(1) == pytest.approx(1, abs=1e-5) and table["probability"].to_numpy() == pytest.approx(
+        found.max(1), abs=1e-4
+    )
+    assert not (tmp_path / "run" / "classes.tsv").exists()
+    with pytest.raises(UsageError, match="has no classes"):
+        classify_graphs(load_graph_model(tmp_path / "run" / "model"), inputs.graphs)
     assert {"mutual", "classification", "agreement"} <= set(pl.read_parquet(tmp_path / "semi" / "metrics.parquet").columns)
 
 
@@ -168,6 +176,13 @@ def test_wrong_settings_and_inputs_say_what_to_do(
     with pytest.raises(PhylocliError, match=message) as caught:
         run(place, tmp_path / "run", steps=1, **changes)
     assert isinstance(caught.value, kind) and caught.value.fix
+
+
+def test_a_file_in_another_format_is_said_not_to_be_a_graph(place: Path, tmp_path: Path) -> None:
+    (tmp_path / "x.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0")
+    with pytest.raises(BadInputError, match=r"x\.png looks like a PNG picture, not a table of edges or families") as caught:
+        read_graphs((str(tmp_path / "x.png"),), str(place / "emb.parquet"))
+    assert "source and target" in (caught.value.fix or "")
 
 
 def test_families_without_trees_are_named(examples: Path, tmp_path: Path) -> None:

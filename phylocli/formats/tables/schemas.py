@@ -94,6 +94,17 @@ def classes_schema() -> pa.Schema:
     return pa.schema(fields)
 
 
+def graph_classes_schema() -> pa.Schema:
+    """Classes of graphs: one row per graph; `label` is the given class (null: none), `predicted` the most probable one.
+
+    `probability` is that of `predicted` by the classifier, not calibrated.
+    """
+    import pyarrow as pa
+
+    text = pa.string()
+    return pa.schema([("id", text), ("label", text), ("predicted", text), ("probability", pa.float64())])
+
+
 def members_schema() -> pa.Schema:
     """Members of families: one row per member; `from` and `to` are residues (from 1, inclusive), `score` is in bits.
 

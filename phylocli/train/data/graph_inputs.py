@@ -16,6 +16,7 @@ from phylocli.core.words import counted
 from phylocli.formats import read_families
 from phylocli.formats.embeddings import EmbeddingTable, read_embeddings
 from phylocli.formats.embeddings.table import FloatArray
+from phylocli.formats.input_formats import EMPTY, STOCKHOLM, sniff_file
 from phylocli.formats.networks import is_network, read_network
 from phylocli.formats.sequences.fasta import shorten
 from phylocli.formats.streams import PathLike, at_rest, display_name
@@ -68,6 +69,7 @@ def read_graphs(inputs: tuple[str, ...], features: str) -> GraphInputs:
                 found = [(Path(display_name(source)).name.split(".")[0], ids, joined, values)]
             else:
                 found = []
+                _check_families(path, source)
                 for family in read_families(path):
                     if family.tree is None:
                         raise BadInputError(f"{family.label} has no tree", fix="run 'phylocli tree' first")
@@ -85,6 +87,16 @@ def read_graphs(inputs: tuple[str, ...], features: str) -> GraphInputs:
     graphs = Graphs(torch.from_numpy(np.concatenate(parts).astype(np.float32)), both, graph, len(sizes))
     logger.info(f"{counted(len(sizes), 'graph')}, {counted(len(nodes), 'node')}, {counted(len(both), 'edge')}")
     return GraphInputs(graphs, nodes, names)
+
+
+def _check_families(path: PathLike, source: str) -> None:
+    """Raise a BadInputError if a file that is no network has no families either: it is named as a graph that is lacking."""
+    kind = None if Path(path).is_dir() else sniff_file(path)
+    if kind is not None and kind not in (STOCKHOLM, EMPTY) and kind.read is None:
+        raise BadInputError(
+            f"{display_name(source)} looks like {kind.phrase}, not a table of edges or families with trees",
+            fix="give a table with the columns source and target, or query and target, or the output of 'phylocli tree'",
+        )
 
 
 def _network(

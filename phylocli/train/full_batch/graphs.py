@@ -18,7 +18,8 @@ from phylocli.core.errors import BadInputError, UsageError
 from phylocli.core.words import counted
 from phylocli.formats.embeddings import EmbeddingTable
 from phylocli.formats.streams import atomic_directory, write_text
-from phylocli.graphs import InfoGraph, embed_graphs
+from phylocli.formats.tables import graph_classes_schema, write_table
+from phylocli.graphs import InfoGraph, classify_graphs, embed_graphs
 from phylocli.graphs.saving import FILE, Architecture, GraphModel
 from phylocli.models.model import CARD
 from phylocli.train.data.graph_inputs import GraphInputs, read_graph_labels, read_graphs
@@ -32,6 +33,8 @@ logger = logging.getLogger(__name__)
 
 EMBEDDINGS = "embeddings.parquet"
 """Vectors of the nodes of the run, or of its graphs."""
+CLASSES = "classes.tsv"
+"""Classes of the graphs of a semi-supervised run, as predicted."""
 
 
 def train(folder: Path, config: TrainConfig, saved: Saved | None, device: torch.device, world: World) -> Path:
@@ -78,7 +81,7 @@ def train(folder: Path, config: TrainConfig, saved: Saved | None, device: torch.
         return model.network(graphs, random)
 
     rows = optimise(folder, config, model, saved, world, terms)
-    _write(folder, config, model, inputs, rows)
+    _write(folder, config, model, inputs, labels, rows)
     return folder / MODEL
 
 
@@ -96,8 +99,15 @@ def _make(config: TrainConfig, inputs: GraphInputs, classes: tuple[str, ...]) ->
     return model
 
 
-def _write(folder: Path, config: TrainConfig, model: GraphModel, inputs: GraphInputs, rows: list[Row]) -> None:
-    """Write the vectors and the model folder."""
+def _write(
+    folder: Path,
+    config: TrainConfig,
+    model: GraphModel,
+    inputs: GraphInputs,
+    labels: torch.Tensor | None,
+    rows: list[Row],
+) -> None:
+    """Write the vectors, the predicted classes and the model folder."""
     vectors = embed_graphs(model, inputs.graphs.to(model.mean.device))
     of_nodes = config.task == "dgi"
     kept = [row for row, name in enumerate(inputs.nodes) if name] if of_nodes else list(range(len(inputs.names)))
@@ -107,6 +117,8 @@ def _write(folder: Path, config: TrainConfig, model: GraphModel, inputs: GraphIn
         ids = [f"{name}:{identity}" for name, identity in zip(names, ids, strict=True)] if of_nodes else _unique(ids)
     table = EmbeddingTable(EMBEDDINGS, ids, vectors.shape[1], vectors=np.ascontiguousarray(vectors[kept]))
     table.write(folder / EMBEDDINGS)
+    if labels is not None:
+        _write_classes(folder / CLASSES, ids, model, inputs, labels)
     what = counted(len(ids), "node" if of_nodes else "graph")
     card = f"# A graph model\n\n{config.idea}\n\n- {config.paper}\n- Trained {config.steps} steps on {what}; "
     card += f"loss {rows[-1]['loss']:.4f} at the end.\n" if rows else "\n"
@@ -114,6 +126,25 @@ def _write(folder: Path, config: TrainConfig, model: GraphModel, inputs: GraphIn
         model.save(part)
         write_text(part / CARD, card)
     logger.info(f"the vectors of {what} are in {folder / EMBEDDINGS}, the model is {folder / MODEL}")
+
+
+def _write_classes(path: Path, ids: list[str], model: GraphModel, inputs: GraphInputs, labels: torch.Tensor) -> None:
+    """Write the given and the predicted class of each graph."""
+    import polars as pl
+
+    classes = model.architecture.classes
+    found = classify_graphs(model, inputs.graphs.to(model.mean.device))
+    frame = pl.DataFrame(
+        {
+            "id": ids,
+            "label": [classes[code] if code >= 0 else None for code in labels.tolist()],
+            "predicted": [classes[code] for code in found.argmax(1)],
+            "probability": found.max(1).astype(np.float64),
+        },
+        schema_overrides={"label": pl.String},
+    )
+    write_table(frame, path, graph_classes_schema())
+    logger.info(f"the predicted classes, of {counted(int((labels < 0).sum()), 'graph')} without a label, are in {path}")
 
 
 def _unique(names: list[str]) -> list[str]:
