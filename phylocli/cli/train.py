@@ -40,7 +40,8 @@ def command(
 
     With --recipe latent-diffusion --latents MODEL, a diffusion model of the latent vectors of MODEL is trained, for
     'phylocli generate'. With --recipe dgi or infograph, the inputs are similarity networks or families with trees, and
-    RUN_DIR/embeddings.parquet has the vectors of their nodes or of whole graphs.
+    RUN_DIR/embeddings.parquet has the vectors of their nodes or of whole graphs; with graphs.labels, RUN_DIR/classes.tsv has
+    the predicted classes of all families.
 
     Settings are taken from the command line, else from the environment (PHYLOCLI_TRAIN__BATCH__PAIRS=64), else from the
     nearest phylocli.toml above the working folder, else from the user's config.toml ('phylocli doctor' shows its path), each
