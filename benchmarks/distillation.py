@@ -163,7 +163,7 @@ def teach(families: Path, folder: Path, options: argparse.Namespace) -> float:
 
 
 def evaluate(models: list[NamedSource], data: Path, folder: Path, tables: Path | None) -> pl.DataFrame:
-    """Measure the models, and the teacher's tables, on the hidden folds and the dev families, unless these very ones are."""
+    """Measure the models, and the teacher's tables, on the hidden folds and the dev families, unless this is done."""
     common = {"models": models, "projection": "none", "tasks": ["retrieval"], "baselines": ["untrained"]}
     dev = dev_families(data, folder)
     sets = {
@@ -212,7 +212,10 @@ def main() -> None:
     seconds |= {name: spent for name, (_, spent) in runs.items()}
     models = [NamedSource(name, run / "model") for name, (run, _) in runs.items()]
     first, _ = runs[names[0]]
-    models.append(NamedSource("untrained, whitened", fitted(first, folder / f"untrained-{first.name}", trained=False)))
+    start = folder / f"untrained-{first.name}"
+    if not start.is_dir():
+        fitted(first, start, trained=False, cache=folder / "cache")
+    models.append(NamedSource("untrained, whitened", start))
     of_table = Path(options.teacher).is_file()
     if not of_table:
         models.append(NamedSource("teacher", options.teacher))

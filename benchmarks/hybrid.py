@@ -26,6 +26,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import torch
+from distillation import key_of
 from scipy.stats import spearmanr
 from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.metrics import r2_score
@@ -38,6 +39,7 @@ from phylocli.core import console
 from phylocli.core.alphabet import AMINO_ACIDS
 from phylocli.core.threads import limit_threads
 from phylocli.diffusion import DiffusionArchitecture, LatentDiffusion
+from phylocli.formats.streams import file_sha256
 from phylocli.generate import generate, interpolate, reconstruct
 from phylocli.generate.decoding import decoded
 from phylocli.models.config import DecoderArchitecture
@@ -131,7 +133,7 @@ def models_of(folder: Path) -> dict[str, Model]:
 
 
 def stored(path: Path, work: Callable[[], dict[str, list[float]]]) -> dict[str, list[float]]:
-    """Return stored results, or compute and store them."""
+    """Return stored results, or compute and store them; the name of the file has all that they depend on."""
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(work()), encoding="utf-8")
@@ -237,21 +239,23 @@ def patristic(model: Model, families: Path, split: Path) -> dict[str, list[float
 
 
 def generated(folder: Path, families: Path, number: int) -> list[NamedSource]:
-    """Generate as many sequences of each family by each diffusion, once, and return the files."""
+    """Generate as many sequences of each family by each diffusion, once, and return the files, named by what they are of."""
     labels = [family.label for family in phylocli.read_families(families) for _ in range(number)]
     found = []
     for run in sorted(folder.glob("*-diffusion")):
-        model = Model.load(run / "model")
-        diffusion = LatentDiffusion.load(run / "model", model.fingerprint)
-        z = diffusion.sample(torch.tensor([diffusion.code(name) for name in labels]), seed=0)
+        key = key_of([file_sha256(path) for path in sorted((run / "model").glob("*.safetensors"))], labels)
         for temperature in (0.0, 1.0):
-            target = folder / "generated" / f"{run.name.removesuffix('-diffusion')}-T{temperature:g}.fasta"
+            name = f"{run.name.removesuffix('-diffusion')}-T{temperature:g}"
+            target = folder / "generated" / f"{name}-{key}.fasta"
             target.parent.mkdir(exist_ok=True)
             if not target.is_file():
+                model = Model.load(run / "model")
+                diffusion = LatentDiffusion.load(run / "model", model.fingerprint)
+                z = diffusion.sample(torch.tensor([diffusion.code(label) for label in labels]), seed=0)
                 texts = decoded(model, z, temperature=temperature, seed=0)
                 records = zip(labels, texts, strict=True)
-                target.write_text("".join(f">{i} family={name}\n{x}\n" for i, (name, x) in enumerate(records)))
-            found.append(NamedSource(target.stem, target))
+                target.write_text("".join(f">{i} family={label}\n{x}\n" for i, (label, x) in enumerate(records)))
+            found.append(NamedSource(name, target))
     return found
 
 
@@ -263,11 +267,12 @@ def evaluate(options: argparse.Namespace) -> None:
     members = some_members(families, split, {"train": 20, "validation": number})
     rows = {}
     for name, model in models_of(folder).items():
+        key = key_of(model.fingerprint, file_sha256(families), file_sha256(split), number)
         at = folder / "results"
         rows[name] = {
-            **stored(at / f"{name}-reconstruction.json", lambda m=model: reconstruction(m, held_out)),
-            **stored(at / f"{name}-probes.json", lambda m=model: probes(m, members, options.data)),
-            **stored(at / f"{name}-patristic.json", lambda m=model: patristic(m, families, split)),
+            **stored(at / f"{name}-reconstruction-{key}.json", lambda m=model: reconstruction(m, held_out)),
+            **stored(at / f"{name}-probes-{key}.json", lambda m=model: probes(m, members, options.data)),
+            **stored(at / f"{name}-patristic-{key}.json", lambda m=model: patristic(m, families, split)),
         }
         print(name, flush=True)
     columns = list(dict.fromkeys(column for row in rows.values() for column in row))
@@ -275,9 +280,13 @@ def evaluate(options: argparse.Namespace) -> None:
     for column in columns:
         cells = [f"{row[column][0]:.3f} ({row[column][1]:.3f}–{row[column][2]:.3f})" for row in rows.values()]
         print(f"| {column} | {' | '.join(cells)} |", flush=True)
-    if not (folder / "generation" / "metrics.parquet").is_file():
-        some = folder / "generation.sto"
-        phylocli.write_families(itertools.islice(phylocli.read_families(families), options.generated), some)
+    some = folder / "generation.sto"
+    phylocli.write_families(itertools.islice(phylocli.read_families(families), options.generated), some)
+    sets = generated(folder, some, number)
+    profiles = file_sha256(Path(options.profiles)) if options.profiles else ""
+    key = key_of([Path(str(made.source)).name for made in sets], file_sha256(some), file_sha256(split), number, profiles)
+    target = folder / f"generation-{key}"
+    if not (target / "metrics.parquet").is_file():
         rng = np.random.default_rng(0)
         table = pl.DataFrame(Split.read(split).table)
         order = table.with_columns(order=pl.lit(rng.random(table.height)))
@@ -286,10 +295,10 @@ def evaluate(options: argparse.Namespace) -> None:
         ).drop("order")
         few.write_csv(folder / "few.tsv", separator="\t")
         phylocli.run_probes(
-            generated(folder, some, number), folder / "few.tsv", folder / "generation", sequences=some,
+            sets, folder / "few.tsv", target, sequences=some,
             tasks=["generation"], profiles=options.profiles, replicates=500, device="cpu",
         )  # fmt: skip
-    found = pl.read_parquet(folder / "generation" / "metrics.parquet").filter(pl.col("embedding") != "chance")
+    found = pl.read_parquet(target / "metrics.parquet").filter(pl.col("embedding") != "chance")
     metrics = list(dict.fromkeys(found["metric"]))
     print(f"\n| | {' | '.join(metrics)} |\n|---|{'---|' * len(metrics)}")
     for (name,), part in found.group_by("embedding", maintain_order=True):
@@ -356,21 +365,23 @@ def speed(options: argparse.Namespace) -> None:
         task, corpus = ContrastiveTask(config).train(), load_corpus([families], config, cache=options.output / "cache")
         task.execution.precision = choose_precision("auto", torch.device("cpu"))
         optimiser = torch.optim.AdamW(task.parameters(), lr=1e-3)
-        batches = [corpus.batch(step) for step in range(4)]
+        batch = corpus.batch(0)
 
-        def step(batch: PairBatch, task: ContrastiveTask = task, optimiser: torch.optim.Optimizer = optimiser) -> None:
+        def step(
+            batch: PairBatch = batch, task: ContrastiveTask = task, optimiser: torch.optim.Optimizer = optimiser
+        ) -> None:
             optimiser.zero_grad()
             task(batch)["loss"].backward()
             optimiser.step()
             task.after_step()
 
-        step(batches[0])
+        step()
         with FlopCounterMode(display=False) as counter:
-            step(batches[0])
+            step()
         work = counter.get_total_flops()
         started, done = time.process_time(), 0
         while time.process_time() - started < options.seconds:
-            step(batches[0])
+            step()
             done += work
         rate = done / (time.process_time() - started)
         width = {"tiny": 64, "small": 128}[preset]

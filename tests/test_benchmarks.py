@@ -12,8 +12,11 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from phylocli.diffusion import DiffusionArchitecture, LatentDiffusion
 from phylocli.formats import read_families, write_families
 from phylocli.formats.family import Family
+from phylocli.models.config import DecoderArchitecture
+from phylocli.models.model import Model
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = sorted(path for folder in ("benchmarks", "examples", "docs") for path in (ROOT / folder).rglob("*.py"))
@@ -156,3 +159,19 @@ def test_tables_of_a_benchmark_have_other_names_for_other_models_and_options() -
     others = [({"batch.pairs": 32}, *facts[1:]), (facts[0], ["other"], facts[2]), (*facts[:2], "others")]
     assert len({key_of(*facts), *(key_of(*other) for other in others)}) == 4
     assert key_of({"a": 1, "b": 2}) == key_of({"b": 2, "a": 1})
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_generated_sequences_of_other_options_are_not_taken_for_these(tmp_path: Path) -> None:
+    decoder = DecoderArchitecture("convolutional", {"width": 8, "depth": 1, "grid": 4, "max_length": 30})
+    model = Model.create("convolutional", preset="tiny", seed=0, decoder=decoder)
+    at = model.save(tmp_path / "x-diffusion" / "model")
+    LatentDiffusion(DiffusionArchitecture(64, ("PF1", "PF2"), width=8, depth=1)).save(at, model.fingerprint)
+    for name, labels in (("one", ["PF1"]), ("two", ["PF1", "PF2"])):
+        write_families([Family(["a", "b"], ["MKV", "MKI"], accession=label) for label in labels], tmp_path / f"{name}.sto")
+    generated, counts = script("hybrid").generated, []
+    for name, number in (("one", 1), ("one", 2), ("two", 2), ("one", 1)):
+        sources = generated(tmp_path, tmp_path / f"{name}.sto", number)
+        assert [made.name for made in sources] == ["x-T0", "x-T1"]
+        counts.append([Path(made.source).read_text().count(">") for made in sources])
+    assert counts == [[1, 1], [2, 2], [4, 4], [1, 1]]

@@ -146,9 +146,12 @@ def _look_up(identity: HubId) -> tuple[str, list[_File]]:
     """Return the commit of a revision, and the files to download."""
     hub = _huggingface_hub()
     with _explained(identity):
-        info = hub.HfApi(endpoint=endpoint()).model_info(
-            identity.name, revision=identity.revision or None, files_metadata=True, timeout=10
-        )
+        try:
+            info = hub.HfApi(endpoint=endpoint()).model_info(
+                identity.name, revision=identity.revision or None, files_metadata=True, timeout=10
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:  # the library does not check what it reads
+            raise _UnreachableError(f"{endpoint()} does not answer as the hub does") from error
     found = {
         item.rfilename: _File(
             item.rfilename,
@@ -303,8 +306,6 @@ def _explained(identity: HubId) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _DISK:
             raise explain_os_error(error, error.filename or store.install_root()) from error
-        if isinstance(error, ValueError | KeyError | TypeError | AttributeError):
-            raise _UnreachableError(f"{endpoint()} does not answer as the hub does") from error
         if _is_network(error):
             raise _UnreachableError(str(error).strip().split("\n", 1)[0] or type(error).__name__) from error
         raise

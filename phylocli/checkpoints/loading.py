@@ -41,8 +41,8 @@ _DECISIVE: dict[str, dict[str, Any]] = {
         "is_decoder": False,
     },
     "t5": {
-        "num_heads": 8, "relative_attention_max_distance": 128, "layer_norm_epsilon": 1e-6, "feed_forward_proj": "relu",
-        "is_decoder": False,
+        "num_heads": 8, "relative_attention_max_distance": 128, "layer_norm_epsilon": 1e-6, "dense_act_fn": "relu",
+        "is_gated_act": False, "is_decoder": False,
     },
     "bert": {
         "num_attention_heads": 12, "layer_norm_eps": 1e-12, "position_embedding_type": "absolute", "hidden_act": "gelu",
@@ -72,14 +72,20 @@ def describe(folder: Path) -> dict[str, Any]:
 def decisive(description: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the vectors of a backbone depend on besides its weights, from a configuration as in `describe`.
 
-    Of ESM, T5 and BERT, these are the fields that their encoders read, with default values filled in. Of others, it is all
-    but fields that no encoder reads when it embeds.
+    Of ESM, T5 and BERT, these are the fields that their encoders read, as transformers understands them: with default
+    values, and under any of their names. Of others, it is all but fields that no encoder reads when it embeds.
     """
     kind = str(description.get("model_type", "esm"))
     if kind not in _DECISIVE:
         return _without(description, _NEVER_DECISIVE.fullmatch)
-    found = {key: description.get(key) for key in _DECISIVE[kind]}
+    with _quiet(import_transformers()):
+        understood = _configuration(kind, description)
+    found = {key: getattr(understood, key, description.get(key)) for key in _DECISIVE[kind]}
     return {"model_type": kind, **{k: _DECISIVE[kind][k] if value is None else value for k, value in found.items()}}
+
+
+def _configuration(kind: str, words: Mapping[str, Any]) -> Any:
+    return import_transformers().CONFIG_MAPPING[kind].from_dict(_without(words, _NO_CHOICE.__contains__))
 
 
 def build(description: dict[str, Any]) -> Any:
@@ -172,7 +178,7 @@ def _architecture(kind: str, words: Mapping[str, Any]) -> tuple[Any, Any, dict[s
     """Return the configuration of a backbone, its class, and the options to make one: torch's own attention, or the plain
     one of transformers, whatever the configuration asks for."""
     transformers = import_transformers()
-    config = transformers.CONFIG_MAPPING[kind].from_dict(_without(words, _NO_CHOICE.__contains__))
+    config = _configuration(kind, words)
     maker = getattr(transformers, _CLASSES[kind]) if kind in _CLASSES else transformers.MODEL_MAPPING[type(config)]
     maker = maker[0] if isinstance(maker, tuple) else maker
     options: dict[str, Any] = {"add_pooling_layer": False} if kind in _WITHOUT_POOLER else {}

@@ -87,7 +87,8 @@ def open_folder(folder: Path, maker: Tabulator, size: int, checksum: str = "") -
         wanted["input"] = checksum
     if is_parts(folder):
         found = read_manifest(folder)
-        there = found["settings"]
+        # Folders of versions before there were precisions are of float32.
+        there = {"phylocli.precision": "fp32", **found["settings"]}
         for key in [*settings, *(key for key in there if key not in settings)]:
             if there.get(key) != settings.get(key):
                 then, now = (repr(words[key]) if key in words else "not set" for words in (there, settings))

@@ -309,7 +309,7 @@ class ContrastiveTask(Trainable):
                     fix="align the families first with 'phylocli align', or set decoder.background=unigram",
                 )
             alignments.append(match_states(members.tokens, members.columns))
-        self.profiles = FamilyProfiles(alignments).to(self.device)
+        self.profiles = FamilyProfiles(alignments, [family.label for family in families]).to(self.device)
 
     def further_views(self, pairs: PairBatch) -> list[list[Tokens]]:
         """Return the views that are embedded in addition to the first."""

@@ -17,6 +17,8 @@ from hub import Hub, Repository
 
 from phylocli import models
 from phylocli.checkpoints import store
+from phylocli.checkpoints.hub import _explained
+from phylocli.checkpoints.store import HubId
 from phylocli.core.errors import BadInputError, MissingDependencyError, ServiceError, UsageError
 from phylocli.formats.streams import OutputError, file_sha256
 
@@ -346,6 +348,12 @@ def test_answers_of_mirrors_and_proxies_are_explained(
     assert failed.exit_code == 69, failed.exception
     reason, remedy = failed.stderr.split("why: ")[1].split("fix: ")
     assert why in reason and fix in remedy
+
+
+def test_faults_of_the_program_are_not_taken_for_answers_of_the_hub(hub: Hub) -> None:
+    """Only what the library makes of an answer may be one."""
+    with pytest.raises(TypeError, match="a fault"), _explained(HubId("a/b", "")):
+        raise TypeError("a fault")
 
 
 def test_without_transformers_nothing_is_downloaded(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:

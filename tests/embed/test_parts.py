@@ -124,6 +124,18 @@ def test_a_folder_keeps_to_one_input_and_one_setting(whole: Path, model: Path, e
         embed_file(examples / "globins.fasta", tmp_path / "mine", model=model)
 
 
+def test_a_folder_of_a_version_without_precisions_continues_in_float32(model: Path, examples: Path, tmp_path: Path) -> None:
+    target = tmp_path / "parts"
+    embed_file(examples / "globins.fasta", target, model=model, shard_size=10, shard="1/2")
+    manifest = json.loads((target / "manifest.json").read_text())
+    del manifest["settings"]["phylocli.precision"]
+    (target / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(UsageError, match="other settings"):
+        embed_file(examples / "globins.fasta", target, model=model, shard_size=10, precision="bf16")
+    embed_file(examples / "globins.fasta", target, model=model, shard_size=10)
+    assert len(list(target.glob("part-*"))) == 5
+
+
 def fasta(path: Path, sequences: dict[str, str]) -> Path:
     path.write_text("".join(f">{name}\n{text}\n" for name, text in sequences.items()))
     return path

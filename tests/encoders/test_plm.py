@@ -17,6 +17,7 @@ import pytest
 import torch
 import transformers
 
+from phylocli.checkpoints import loading
 from phylocli.checkpoints.tokenization import ESM_VOCABULARY as VOCABULARY
 from phylocli.core.alphabet import MASK, UNKNOWN, encode_tokens
 from phylocli.core.errors import BadInputError, MissingDependencyError, PhylocliError, ServiceError, UsageError
@@ -402,6 +403,23 @@ def test_the_fingerprint_is_changed_by_what_changes_the_vectors_and_by_nothing_e
     }.get(kind, {"layer_norm_eps": 0.5})
     other, moved = of("other", **decisive)
     assert other != before and np.abs(moved - vector).max() > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("words", "differs"),
+    [
+        ({"dense_act_fn": "silu"}, True),
+        ({"dense_act_fn": "relu", "is_gated_act": False}, False),
+        ({"num_attention_heads": 4, "d_kv": 8}, True),
+        ({"num_attention_heads": 2}, False),
+    ],
+)
+def test_fields_of_t5_count_by_what_transformers_makes_of_them(words: dict[str, Any], differs: bool) -> None:
+    """`dense_act_fn` beats `feed_forward_proj`, and `num_attention_heads` is another name of `num_heads`."""
+    given = {"model_type": "t5", "feed_forward_proj": "relu", "d_model": 32}
+    before = loading.decisive({**given, "num_heads": 2})
+    after = loading.decisive({**given, **words} if "num_attention_heads" in words else {**given, "num_heads": 2, **words})
+    assert (before != after) == differs
 
 
 @pytest.mark.parametrize("kind", ["bert", "bloom"])

@@ -287,6 +287,12 @@ def test_a_family_knows_its_members_better_than_the_unigram() -> None:
     assert mine > float(unigram(letters, lengths)) > theirs
 
 
+def test_a_family_without_a_profile_is_named() -> None:
+    states = np.zeros((3, 2), dtype=np.uint8)
+    with pytest.raises(UsageError, match="PF2 has no match column with a residue"):
+        FamilyProfiles([states, np.full_like(states, MISSING)], ["PF1", "PF2"])
+
+
 def test_match_states_leave_out_insertions_and_unknown_letters() -> None:
     tokens = [encode_tokens("ACXD"), encode_tokens("A")]
     columns = [np.array([0, -1, 1, 3], dtype=np.int32), np.array([2], dtype=np.int32)]

@@ -45,6 +45,8 @@ class FamilyProfiles(nn.Module):
     Args:
         alignments: residues at the match states of the members of each family, (members, M) each: 0–19, 20 for a gap.
 
+        labels: of the families, for messages.
+
     Raises:
         UsageError: a family has no match state with a residue.
     """
@@ -53,7 +55,7 @@ class FamilyProfiles(nn.Module):
     inserted: Tensor
     matches: Tensor
 
-    def __init__(self, alignments: Sequence[npt.NDArray[np.uint8]]) -> None:
+    def __init__(self, alignments: Sequence[npt.NDArray[np.uint8]], labels: Sequence[str] = ()) -> None:
         super().__init__()
         letters = len(AMINO_ACIDS)
         total = np.bincount(np.concatenate([states.ravel() for states in alignments]), minlength=letters + 1)[:letters] + 1.0
@@ -63,8 +65,9 @@ class FamilyProfiles(nn.Module):
         for code, states in enumerate(alignments):
             if not (states != MISSING).any():
                 raise UsageError(
-                    "a family has no match column with a residue, so it has no profile",
-                    fix="align the families, or set decoder.background=unigram",
+                    f"{labels[code] if labels else 'a family'} has no match column with a residue, so it has no profile",
+                    why="a match column has residues in most members, and no member of training has one there",
+                    fix="align the family, or leave it out, or set decoder.background=unigram",
                 )
             weights = position_weights(states) * len(states)
             counts = np.stack([weights @ (states == letter) for letter in range(letters)], axis=1) + PSEUDOCOUNT * mean
@@ -80,7 +83,7 @@ class FamilyProfiles(nn.Module):
     @torch.no_grad()
     def forward(self, letters: Tensor, lengths: Tensor, family: Tensor) -> Tensor:
         """Return log p(x) in nats, (N,), for letters (N, L), -1 where there is none or an unknown one, lengths and family
-        codes (N,). An unknown letter is any letter."""
+        codes (N,). An unknown letter stands for any of the twenty: its probability is 1."""
         m = self.matches[family]
         widest = int(m.max())
         emissions = self.emissions[family, :widest]
