@@ -43,19 +43,22 @@ def command(
     interrupted run continues where it stopped; --shard divides the parts among machines.
 
     With --modality, values of another modality than sequences (FASTA of 3Di letters, a column of a table) are embedded
-    by a model of several modalities, into its joint space, for 'search --modality'.
+    by a model of several modalities, into its joint space, for 'search --modality'; of the options, --device, --threads and
+    --format apply.
     """
     if output is None and sys.stdout.isatty():
         raise UsageError(
             "an embedding is a row of hundreds of numbers, and the output is a terminal",
             fix="name a file, as in -o emb.parquet; '-o -' prints them anyway",
         )
+    from phylocli.formats.tables import EMBEDDINGS, parse_format
+
+    parsed = parse_format(format, known=EMBEDDINGS)
     if modality is not None:
         from phylocli.embed.modalities import embed_modality_file
 
-        embed_modality_file(source, output, modality, model)
+        embed_modality_file(source, output, modality, config, model=model, format=parsed)
         return
     from phylocli.embed import embed_file
-    from phylocli.formats.tables import EMBEDDINGS, parse_format
 
-    embed_file(source, output, config, model=model, format=parse_format(format, known=EMBEDDINGS))
+    embed_file(source, output, config, model=model, format=parsed)

@@ -78,10 +78,12 @@ def command(
             raise UsageError("--text takes the place of the queries", fix="name the table only: search --text TEXT TABLE")
         targets = queries
     elif targets is None:
-        raise UsageError("there are no targets", fix="name queries and targets, or use --text TEXT with a table")
+        raise UsageError("No targets given", fix="name queries and targets, or use --text TEXT with a table")
     if text or modality is not None:
         from phylocli.cross_modal.retrieval import search_across_file
 
+        if sequences is not None:
+            raise UsageError("cross-modal search does not support --sequences", fix="leave it out: hits are not aligned")
         search_across_file(text or queries, targets, output, config, modality=modality, model=model, format=parsed)
         return
     search_file(queries, targets, output, config, model=model, sequences=sequences, format=parsed)

@@ -17,7 +17,7 @@ import difflib
 import logging
 import math
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -160,6 +160,20 @@ class Config(BaseModel):
             UsageError: a value out of range.
         """
         return type(self).of(self, changes)
+
+    def refuse_unused(self, used: Collection[str], purpose: str) -> None:
+        """Raise a UsageError that names the options that are not as by default, and that a use of the command ignores.
+
+        Args:
+            used: the fields that it reads.
+            purpose: what it does, for the message.
+        """
+        default = type(self)()
+        names = [name for name in type(self).model_fields if name not in used]
+        given = [name for name in names if getattr(self, name) != getattr(default, name)]
+        if given:
+            shown = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+            raise UsageError(f"{purpose} does not support {shown}", fix="leave it out, here and in phylocli.toml")
 
     @model_validator(mode="before")
     @classmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +42,7 @@ def read_classes(source: PathLike) -> dict[str, str]:
     `description`, `text` or `name`, else the labels themselves.
 
     Raises:
-        BadInputError: the table cannot be read, a label is missing or twice there, or there are fewer than two.
+        BadInputError: the table cannot be read, a label is missing, twice there or `NONE`, or there are fewer than two.
     """
     frame = read_table(source, typed=False)
     column = next((name for name in LABELS if name in frame.columns), frame.columns[0])
@@ -53,9 +54,19 @@ def read_classes(source: PathLike) -> dict[str, str]:
         if label in found:
             raise BadInputError(f"{source} has the class {label!r} more than once", fix="list each class once")
         found[label] = text or label
-    if len(found) < 2:
-        raise BadInputError(f"{source} has {counted(len(found), 'class')}", fix="list at least two")
+    _check_classes(found, str(source))
     return found
+
+
+def _check_classes(classes: Mapping[str, str], source: str) -> None:
+    if len(classes) < 2:
+        raise BadInputError(f"{source} has {counted(len(classes), 'class')}", fix="list at least two")
+    if NONE in classes:
+        raise BadInputError(
+            f"{source} has a class {NONE!r}",
+            why="this is the label of sequences of no class",
+            fix="leave it out, or rename it",
+        )
 
 
 def classify(
@@ -90,13 +101,16 @@ def classify(
     loaded.to(choose_device(given.device))
     for name in ("sequence", "text"):
         loaded.tower(name)
-    calibration = loaded.calibration.get("text")
+    # The calibration is of the first modality's cosines with the others'.
+    calibration = loaded.calibration.get("text") if loaded.modalities[0] == "sequence" else None
     if calibration is None:
         raise UsageError(
             f"{loaded.folder or 'the model'} has no calibration, so that cosines have no probabilities",
             why="it was trained without held-out rows, or its first modality is not the sequence",
             fix="train it with --modalities sequence,text and validation.fraction above 0",
         )
+    if isinstance(classes, dict):
+        _check_classes(classes, "the dictionary of classes")
     described = classes if isinstance(classes, dict) else read_classes(classes)
     labels, texts = list(described), list(described.values())
     check = NucleotideCheck("protein", OTHER_MODEL)

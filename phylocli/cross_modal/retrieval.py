@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 from phylocli.config.search import SearchConfig
 from phylocli.core.errors import BadInputError, PhylocliError, UsageError
 from phylocli.core.plugins import MODALITIES
+from phylocli.core.threads import limit_threads
 from phylocli.core.words import counted
 from phylocli.embed.modalities import JOINT, MODALITY, embed_values, read_values
 from phylocli.formats.embeddings import EmbeddingTable
 from phylocli.formats.provenance import write_sidecar
 from phylocli.formats.streams import STDIO, PathLike
 from phylocli.formats.tables import TableWriter, format_of, hits_schema
+from phylocli.models.device import choose_device
 from phylocli.models.multimodal import MultimodalModel
 from phylocli.search.database import open_table
 from phylocli.search.exact import nearest
@@ -104,7 +106,8 @@ def search_across(
         The columns of `tables.hits_schema()`, without E-values; `query` is the text or the id.
 
     Raises:
-        UsageError: options of alignments or E-values; or a model that has no such modality, or is not the table's.
+        UsageError: options of alignments, E-values, graphs or translation; or a model that has no such modality, or is not
+            the table's.
         BadInputError: a file cannot be read, or a value is not of the modality.
 
     Examples:
@@ -117,16 +120,15 @@ def search_across(
     import polars as pl
 
     given = SearchConfig.of(config, options)
-    if given.reranks or given.approximate or given.max_evalue is not None:
-        raise UsageError(
-            "a search across modalities has no alignments, E-values and graphs",
-            fix="leave out --align, --rerank, --approximate and --max-evalue",
-        )
+    used = ("number", "best", "min_cosine", "exclude_self", "device", "threads", "features", "id_column")
+    given.refuse_unused(used, "cross-modal search")
+    limit_threads(given.threads)
     name = MODALITIES.current(modality or "text")
     table = open_table(targets, given.column_options)
     loaded = model if isinstance(model, MultimodalModel) else multimodal_of(table, model)
     if _modality_of(table, loaded) is None:
         raise BadInputError(f"{table.name} was embedded by another model", fix="embed it with this model")
+    loaded.to(choose_device(given.device))
     texts = None if isinstance(queries, str) or not isinstance(queries, Sequence) else list(queries)
     ids, values = (texts, texts) if texts is not None else read_values(queries, name)  # type: ignore[arg-type]
     asked = embed_values(loaded, name, ids, values)
@@ -166,7 +168,9 @@ def search_across_file(
     hits = search_across(queries, targets, config, modality=modality, model=model)
     with TableWriter(output, hits_schema(), format) as writer:
         writer.write(hits)
-    write_sidecar(output, "search", {"table": str(targets), "model": str(model or ""), "modality": modality or "text"})
+    asked = str(queries) if isinstance(queries, str) or not isinstance(queries, Sequence) else list(queries)
+    of_search = {"queries": asked, "targets": str(targets), "model": str(model or ""), "modality": modality or "text"}
+    write_sidecar(output, "search", {**SearchConfig.of(config, {}).to_parameters(), **of_search})
     if output is not None and str(output) != STDIO:
         logger.info(f"{counted(hits.height, 'hit')}: {output}")
     return hits.height

@@ -108,6 +108,7 @@ def read_sequences(
     letters: str = "protein",
     report: bool = True,
     genetic_code: int | None = None,
+    checked: bool = True,
 ) -> Iterator[Sequence]:
     """Read unaligned sequences from files or a pipe: validated, upper case, without gaps.
 
@@ -118,6 +119,7 @@ def read_sequences(
         letters: `protein` or `dna`; determines whether the proteins or the sequences of GenBank nucleotide records are read.
         report: whether to log dropped or renamed duplicates, and coding sequences that may not be in frame.
         genetic_code: see `read_families`.
+        checked: False for letters of another kind, such as structural states: they are neither validated nor changed.
 
     Yields:
         The sequences, in order.
@@ -133,7 +135,7 @@ def read_sequences(
     policy = fasta.DuplicatePolicy(on_duplicate)
     translator = None if genetic_code is None else Translator(genetic_code)
     for one in source if isinstance(source, list | tuple) else [source]:
-        yield from _read_one(cast("PathLike | None", one), policy, letters, translator)
+        yield from _read_one(cast("PathLike | None", one), policy, letters, translator, checked)
     if report:
         fasta.policy_report(policy)
         if translator is not None:
@@ -141,7 +143,7 @@ def read_sequences(
 
 
 def _read_one(
-    source: PathLike | None, policy: fasta.DuplicatePolicy, letters: str, translator: Translator | None
+    source: PathLike | None, policy: fasta.DuplicatePolicy, letters: str, translator: Translator | None, checked: bool
 ) -> Iterator[Sequence]:
     name = display_name(source)
     with open_input(source) as stream:
@@ -154,7 +156,7 @@ def _read_one(
                 continue
             if translator is not None and found not in _PROTEINS:
                 sequence = translator(sequence)  # noqa: PLW2901
-            residues = sequence.unaligned()
+            residues = sequence.unaligned() if checked else sequence.residues
             if not residues:
                 raise BadInputError(
                     f"{sequence.where}: {fasta.shorten(sequence.id)!r} has gaps only",

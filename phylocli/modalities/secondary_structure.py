@@ -20,5 +20,7 @@ PER_RESIDUE = True
 
 
 def parse(value: object) -> npt.NDArray[np.uint8]:
-    """Return the tokens of states, (L,); `X` is unknown."""
-    return letters(value, _LETTERS, FIRST_RESIDUE, "secondary structure")
+    """Return the tokens of states, (L,); `-` and `C` are both coil, `X` is unknown."""
+    return letters(
+        value.replace("-", "C") if isinstance(value, str) else value, _LETTERS, FIRST_RESIDUE, "secondary structure"
+    )

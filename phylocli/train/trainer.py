@@ -242,6 +242,9 @@ def _prepare_modalities(folder: Path, config: TrainConfig, device: torch.device,
     strategy = Strategy(task, config.optimiser, device)
     corpus = load_modalities(config, task)
     held_out = corpus.validation(config.validation.pairs)
+    if held_out is not None and not task.can_validate(held_out):
+        logger.warning("no validation: fewer than two held-out rows have the first modality, or both of a pair")
+        held_out = None
     multimodal.log_summary(task, corpus, held_out)
 
     def finish(rows: list[Row]) -> None:

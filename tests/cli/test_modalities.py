@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from phylocli.cli import build
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.cross_modal import NONE, classify, search_across
 from phylocli.embed import Embedder
+from phylocli.embed.modalities import embed_values, read_values
+from phylocli.formats.provenance import sidecar_path
 from phylocli.models.multimodal import Calibration, MultimodalModel, tower
 
 
@@ -94,8 +97,8 @@ def test_what_does_not_fit_is_refused_with_the_way_out(
     model, table = folder / "model", folder / "db2.parquet"
     assert run("embed", folder / "seqs.fasta", "--model", model, "-o", table).exit_code == 0
     for words, said in [
-        (["search", "--text", "x", table, "--align"], "has no alignments"),
-        (["search", folder / "seqs.fasta"], "there are no targets"),
+        (["search", "--text", "x", table, "--align"], "cross-modal search does not support --align"),
+        (["search", folder / "seqs.fasta"], "No targets given"),
         (["search", "--text", "x", table, table], "takes the place of the queries"),
         (["search", "--text", "x", table, "--model", "default"], "model of one modality"),
         (
@@ -117,6 +120,90 @@ def test_what_does_not_fit_is_refused_with_the_way_out(
         classify(["MKV"], {"x": "y", "z": "w"}, model=other)
     with pytest.raises(BadInputError, match="embedded by another model"):
         search_across(["x"], table, model=other)
+
+
+def test_gaps_are_states_of_secondary_structure_and_cells_of_sequences_are_checked(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "ss.fasta").write_text(">a\nHH--EE\n>b\nHHCCEE\n")
+    ids, values = read_values(tmp_path / "ss.fasta", "secondary-structure")
+    assert (ids, values) == (["a", "b"], ["HH--EE", "HHCCEE"])
+    model = MultimodalModel.load(folder / "model")
+    with pytest.raises(BadInputError, match=r"x2.*position 2"):
+        embed_values(model, "sequence", ["x1", "x2"], ["MKV", "M1V"])
+    assert embed_values(model, "sequence", ["x"], ["MK-v"]).numpy() == pytest.approx(
+        embed_values(model, "sequence", ["x"], ["MKV"]).numpy()
+    )
+
+
+@pytest.mark.parametrize(
+    ("texts", "said"),
+    [
+        (["id\tthree_di\na\tDDV\n\tDVV\n"], "row 2 has no id"),
+        (["id\tthree_di\na\tDDV\na\tDVV\n"], "'a' is there more than once"),
+        (["id\tthree_di\na\tDDV\n", "id\tthree_di\nb\tDDV\na\tDVV\n"], "'a' is there more than once"),
+    ],
+)
+def test_ids_that_are_missing_or_there_twice_are_refused(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, texts: list[str], said: str
+) -> None:
+    paths = [tmp_path / f"{k}.tsv" for k in range(len(texts))]
+    for path, text in zip(paths, texts, strict=True):
+        path.write_text(text)
+    out = tmp_path / "out.parquet"
+    assert run("embed", *paths, "--modality", "three_di", "--model", folder / "model", "-o", out).exit_code == 65
+    assert said in caplog.text and not out.exists()
+
+
+def test_embed_modality_reads_a_pipe_and_writes_the_format_that_is_asked_for(folder: Path, tmp_path: Path) -> None:
+    words = ["embed", "--modality", "three_di", "--model", str(folder / "model"), "--threads", "1"]
+    piped = (folder / "3di.fasta").read_text()
+    found = CliRunner().invoke(build(), [*words, "-", "--format", "csv", "-o", str(tmp_path / "out")], input=piped)
+    assert found.exit_code == 0, found.output
+    named = run(*words, folder / "3di.fasta", "-o", tmp_path / "out.csv")
+    assert named.exit_code == 0 and (tmp_path / "out").read_text() == (tmp_path / "out.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        ("embed", "--per-residue"),
+        ("embed", "--pooling mean"),
+        ("embed", "--layer 1"),
+        ("embed", "--half"),
+        ("search", "--sequences seqs.fasta"),
+        ("search", "--translate"),
+        ("search", "--approximate"),
+    ],
+)
+def test_options_that_another_modality_does_not_use_are_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, command: str, option: str
+) -> None:
+    monkeypatch.chdir(folder)
+    if command == "search":
+        assert run("embed", "seqs.fasta", "--model", "model", "-o", "targets.parquet").exit_code == 0
+    words = "3di.fasta -o refused.parquet" if command == "embed" else "3di.fasta targets.parquet -o refused.parquet"
+    given = f"{command} {words} --modality three_di --model model {option}".split()
+    assert run(*given).exit_code == 2
+    assert f"does not support {option.split(maxsplit=1)[0]}" in caplog.text and not Path("refused.parquet").exists()
+
+
+def test_provenance_of_a_search_by_text_has_the_query_and_the_options(folder: Path, tmp_path: Path) -> None:
+    table, hits = tmp_path / "db.parquet", tmp_path / "hits.tsv"
+    assert run("embed", folder / "seqs.fasta", "--model", folder / "model", "-o", table).exit_code == 0
+    words = ["search", "--text", "oxygen", table, "-k", 2, "--min-cosine", -0.9, "--model", folder / "model", "-o", hits]
+    assert run(*words).exit_code == 0
+    found = json.loads(sidecar_path(hits).read_text())["parameters"]
+    assert (found["queries"], found["number"], found["min_cosine"]) == (["oxygen"], 2, -0.9)
+
+
+def test_classes_that_cannot_be_told_apart_and_models_of_another_first_modality_are_refused(folder: Path) -> None:
+    model = MultimodalModel.load(folder / "model")
+    for classes, said in [({}, "at least two"), ({"x": "y"}, "at least two"), ({"x": "y", NONE: "z"}, "none of these")]:
+        with pytest.raises(BadInputError, match=said):
+            classify(["MKV"], classes, model=model)
+    other = MultimodalModel({name: tower(name, preset="tiny") for name in ("three-di", "sequence", "text")}, 16)
+    other.calibration["text"] = Calibration(10.0, 0.5, 1.0)  # of structure letters
+    with pytest.raises(UsageError, match="no calibration"):
+        classify(["MKV"], {"x": "y", "z": "w"}, model=other)
 
 
 def _table(folder: Path, text: str) -> Path:

@@ -18,6 +18,10 @@ def test_sequences_and_structure_letters_have_the_tokens_of_the_alphabet() -> No
     assert parse("nucleotides", "ACGU").tolist() == encode_tokens("ACGT", "dna").tolist()
 
 
+def test_both_letters_of_coil_have_one_token() -> None:
+    assert parse("secondary-structure", "H-E").tolist() == parse("secondary-structure", "HCE").tolist()
+
+
 def test_a_profile_is_normalised_and_may_be_flat() -> None:
     rows = np.arange(1, 41, dtype=float).reshape(2, 20)
     found = parse("profile", rows.tolist())

@@ -176,6 +176,81 @@ def test_whole_clans_are_held_out_unless_the_table_says_which_part_a_row_is_of(t
     assert {number[corpus.items.ids[k]] for k in corpus.training.tolist()} == {0, 3}
 
 
+def write_rows(path: Path, columns: dict[str, list[object]]) -> Path:
+    """Write a table of sequences and texts, all different, with the given columns beside them."""
+    count = len(next(iter(columns.values())))
+    values = {
+        "sequence": ["MKV" + "ACDEFGHI"[k % 8] * (k + 1) for k in range(count)],
+        "text": [f"t{k}" for k in range(count)],
+    }
+    pl.DataFrame({**values, **columns}).write_csv(path)
+    return path
+
+
+def test_a_part_is_applied_to_the_table_that_has_it_and_the_rows_of_others_are_kept(tmp_path: Path) -> None:
+    parts = ["train", "valid", "Validation", "test", "training", "train"]
+    one = write_rows(tmp_path / "one.csv", {"family": list("abcdef"), "part": parts})
+    other = write_rows(tmp_path / "other.csv", {"family": [*"abcd", *"ghijkl"]})
+    config = TrainConfig.of(
+        None, {"recipe": "clip", "modalities": "sequence,text", "inputs": (str(one), str(other)), **nested(SETTINGS)}
+    ).updated(validation={"fraction": 0.5})
+    corpus = load_modalities(config, MultimodalTask(config))
+    of = {(int(corpus.items.source[k]), corpus.items.family[k]) for k in corpus.held_out.tolist()}
+    assert {f for source, f in of if source == 0} == {"b", "c"}
+    assert {"b", "c"} <= {f for source, f in of if source == 1}  # as the same families of the other table
+    assert len(of) == 4 + 3 and len(corpus.training) == 3 + 1 + 3
+
+
+@pytest.mark.parametrize("part", ["holdout", ""])
+def test_a_row_whose_part_is_unknown_is_refused(tmp_path: Path, part: str) -> None:
+    with pytest.raises(BadInputError, match=r"row 2 .*column part.*(?s:.*)write train, validation or test"):
+        prepared(write_rows(tmp_path / "t.csv", {"part": ["train", part, "train"]}))
+
+
+def test_a_family_of_which_only_some_rows_name_the_clan_is_held_out_whole(tmp_path: Path) -> None:
+    families = [f"F{k // 4}" for k in range(48)]
+    clans = [f"C{k // 8}" if k % 4 == 0 else "" for k in range(48)]
+    table = write_rows(tmp_path / "t.csv", {"family": families, "clan": clans})
+    _, corpus = prepared(table, **{"validation.fraction": 0.5})
+    held_out = {k // 8 for k in corpus.held_out.tolist()}
+    assert len(held_out) == 3 and len(corpus.held_out) == 24
+    assert corpus.clan.tolist() == [k // 8 for k in range(48)]  # no row of a clan is a negative of another
+    corpus.write_split(tmp_path / "split.tsv")
+    assert pl.read_csv(tmp_path / "split.tsv", separator="\t").group_by("family").n_unique()["clan"].unique().to_list() == [
+        1
+    ]
+
+
+def test_a_family_whose_name_is_a_number_is_not_a_row_without_a_family(tmp_path: Path) -> None:
+    _, corpus = prepared(write_rows(tmp_path / "t.csv", {"family": [None, "0", "0", None, "3", "0"]}))
+    assert corpus.group.tolist() == [0, 1, 1, 2, 3, 1] and corpus.family.tolist() == [0, 1, 1, 2, 3, 1]
+
+
+def test_rows_without_an_id_have_names_of_their_own_in_the_split_of_several_tables(tmp_path: Path) -> None:
+    tables = [write_rows(tmp_path / f"{name}.csv", {"kind": ["x"] * 6}) for name in ("one", "other")]
+    options = {"recipe": "clip", "modalities": "sequence,text", "inputs": tuple(map(str, tables)), **nested(SETTINGS)}
+    config = TrainConfig.of(None, options)
+    corpus = load_modalities(config, MultimodalTask(config))
+    corpus.write_split(tmp_path / "split.tsv")
+    assert pl.read_csv(tmp_path / "split.tsv", separator="\t").height == 12
+
+
+@pytest.mark.parametrize("pairs", ["core", "full"])
+def test_a_run_whose_held_out_rows_lack_the_first_modality_is_trained_without_validation(tmp_path: Path, pairs: str) -> None:
+    rows = {
+        "sequence": ["MKV", "MKVA", "MKVL", None, None, None],
+        "three_di": [None, None, "DDV", "DVV", "VVD", "DVL"],
+        "text": ["a b", "c d", None, "e f", "g h", "i j"],
+        "part": ["train"] * 3 + ["validation"] * 3,
+    }
+    pl.DataFrame(rows).write_csv(tmp_path / "t.csv")
+    settings = {**SETTINGS, "multiview.pairs": pairs, "batch.pairs": 3}
+    modalities = ("sequence", "three_di", "text")
+    run = tmp_path / "run"
+    train_model([tmp_path / "t.csv"], run, recipe="cmc", modalities=modalities, steps=2, device="cpu", settings=settings)
+    assert pl.read_parquet(run / "metrics.parquet")["loss"].is_finite().all()
+
+
 def test_residues_of_several_modalities_are_cropped_alike(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     texts = ["".join(rng.choice(list(LETTERS), 50)) for _ in range(12)]
@@ -261,6 +336,7 @@ def test_calibrated_probabilities_are_those_of_the_answers() -> None:
     cosines[np.arange(n), np.arange(n)] += 0.5  # right pairs
     wrong = ~np.eye(n, dtype=bool)
     found = fit_calibration(cosines, wrong, seed=0)
+    assert found is not None
     confidence, right = [], []
     for _ in range(3000):
         item, size = int(rng.integers(n)), int(rng.integers(2, 200))
@@ -272,6 +348,13 @@ def test_calibrated_probabilities_are_those_of_the_answers() -> None:
     assert np.mean(confidence) == pytest.approx(np.mean(right), abs=0.05)
     assert np.mean(right) > 0.7
     assert Calibration(10.0, 0.0, 0.0).probabilities(np.zeros((1, 4))) == pytest.approx(np.full((1, 5), 0.2))
+
+
+@pytest.mark.parametrize("clans", [0, 1, 3])
+def test_held_out_rows_of_too_few_clans_give_no_calibration(clans: int) -> None:
+    clan = np.arange(12) % clans if clans else np.zeros(0, dtype=int)
+    cosines = np.random.default_rng(0).normal(0, 0.2, (len(clan), len(clan)))
+    assert fit_calibration(cosines, clan[:, None] != clan[None], seed=0) is None
 
 
 def test_family_records_have_the_description_of_the_family_as_text(tmp_path: Path) -> None:

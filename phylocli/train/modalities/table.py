@@ -31,6 +31,13 @@ logger = logging.getLogger(__name__)
 # Independent random streams, beside those of the batch sampler.
 _ROWS, _CROPS, _HELD_OUT, _SHOWN = 21, 22, 23, 24
 
+_PARTS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+"""Spellings of the parts of a table."""
+
 IntArray = npt.NDArray[np.int64]
 
 
@@ -87,12 +94,12 @@ class Items:
     """The rows of one or more tables that have at least two of the modalities.
 
     Attributes:
-        ids: of the rows, or their numbers.
+        ids: of the rows, or their tables and numbers.
         cells: the value of each row as it is in the table, None if it is missing, by modality.
         parsed: its tokens or numbers, by modality.
         family, clan: names, empty if unknown.
         source: number of the input of each row, (N,).
-        part: `train`, `validation`, another word for rows that are not used, or empty.
+        part: `train`, `validation`, `test` (rows that are not used), or empty where the table has none.
     """
 
     ids: list[str]
@@ -115,7 +122,8 @@ def read_items(inputs: Sequence[PathLike], model: MultimodalModel) -> Items:
         model: reads the cells of its modalities.
 
     Raises:
-        BadInputError: a table has fewer than two of the modalities, a cell is not of its modality, or no row has two.
+        BadInputError: a table has fewer than two of the modalities, a cell is not of its modality or no part, or no row has
+            two.
     """
     names = model.modalities
     found = Items([], {n: [] for n in names}, {n: [] for n in names}, [], [], np.zeros(0, np.int64), [])
@@ -132,22 +140,31 @@ def read_items(inputs: Sequence[PathLike], model: MultimodalModel) -> Items:
                 fix="rename its columns, or name other modalities",
             )
         cells = {n: frame[c].to_list() if c is not None else [None] * frame.height for n, c in columns.items()}
-        missing = [None] * frame.height
-        plain = {c: frame[c].to_list() if c in frame.columns else missing for c in ("id", "family", "clan", "part")}
+        plain = {
+            c: [_text(value) for value in frame[c].to_list()] if c in frame.columns else [""] * frame.height
+            for c in ("id", "family", "clan", "part")
+        }
+        has_parts = any(plain["part"])
         for row in range(frame.height):
             values = {n: cells[n][row] if cells[n][row] not in (None, "") else None for n in names}
             if sum(value is not None for value in values.values()) < 2:
                 lacking += 1
                 continue
-            name = str(plain["id"][row] or row + 1)
+            name = plain["id"][row] or f"{shown}:{row + 1}"
+            part = _PARTS.get(plain["part"][row].lower(), "")
+            if has_parts and not part:
+                raise BadInputError(
+                    f"{shown}, row {row + 1} ({name}), column part: {plain['part'][row]!r} is no part",
+                    fix="write train, validation or test in each row, or leave out the column",
+                )
             for n, value in values.items():
                 found.cells[n].append(value)
                 where = f"{shown}, row {row + 1} ({name}), column {columns[n]}"
                 found.parsed[n].append(None if value is None else model.parse(n, value, where))
             found.ids.append(name)
-            found.family.append(str(plain["family"][row] or ""))
-            found.clan.append(str(plain["clan"][row] or ""))
-            found.part.append(str(plain["part"][row] or ""))
+            found.family.append(plain["family"][row])
+            found.clan.append(plain["clan"][row])
+            found.part.append(part)
             source.append(number)
     if lacking:
         logger.info(f"left out {counted(lacking, 'row')} with fewer than two of {', '.join(names)}")
@@ -155,6 +172,10 @@ def read_items(inputs: Sequence[PathLike], model: MultimodalModel) -> Items:
         raise BadInputError("no row has two modalities", fix=f"give rows with at least two of {', '.join(names)}")
     found.source = np.array(source, dtype=np.int64)
     return found
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(value).strip()
 
 
 def _read(path: PathLike) -> pl.DataFrame:
@@ -176,8 +197,10 @@ class ModalityCorpus:
     """Rows for training and for validation, and the sampling of batches.
 
     Families are sampled with a probability proportional to size ** family_power (0: equally often), without replacement
-    within a batch if there are enough, and of each a random row; a row without a family is a family of its own. Whole clans,
-    families without a clan, and rows without a family are held out at random, unless the table has a column `part`.
+    within a batch if there are enough, and of each a random row; a row without a family is a family of its own. All rows of
+    a family are of its clan, if one of them names it, and clans that share a family are one. Whole clans, families without a
+    clan, and rows without a family are held out at random, but rows of a table with a column `part` keep their part. Other
+    rows of their clan are for training if one of them is, else held out if one of them is.
 
     Args:
         items: the rows.
@@ -191,9 +214,14 @@ class ModalityCorpus:
     def __init__(self, items: Items, config: TrainConfig, vectors: Mapping[str, list[Values | None]]) -> None:
         self.items, self.config, self.vectors = items, config, vectors
         self.seed = config.seed
-        own = [family or f"\0{i}" for i, family in enumerate(items.family)]
-        self.family = _codes(own)
-        self.clan = np.where(np.array([bool(c) for c in items.clan]), _codes(items.clan), -1)
+        self.family = _codes([family or i for i, family in enumerate(items.family)])
+        self.group = _connected(self.family, items.clan)
+        clans: dict[int, str] = {}
+        for group, clan in zip(self.group.tolist(), items.clan, strict=True):
+            if clan:
+                clans.setdefault(group, clan)
+        self.clans = [clans.get(group, "") for group in self.group.tolist()]
+        self.clan = np.where(np.array([bool(clan) for clan in self.clans]), self.group, -1)
         self.codes = {name: _codes_of_values(parsed) for name, parsed in items.parsed.items()}
         held_out, unused = self._hold_out()
         self.held_out, self.training = np.flatnonzero(held_out), np.flatnonzero(~(held_out | unused))
@@ -205,14 +233,16 @@ class ModalityCorpus:
 
     def _hold_out(self) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
         """Return which rows are held out, and which are not used at all, (N,) each."""
-        if any(self.items.part):
-            part = np.array(self.items.part)
-            return part == "validation", ~np.isin(part, ["train", "validation"])
-        groups = _codes([c or f or str(i) for i, (c, f) in enumerate(zip(self.items.clan, self.items.family, strict=True))])
-        count = int(groups.max()) + 1
-        order = np.random.default_rng([self.seed, _HELD_OUT]).permutation(count)
-        out = set(order[: int(self.config.validation.fraction * count)].tolist())
-        return np.array([group in out for group in groups.tolist()]), np.zeros(len(groups), dtype=bool)
+        part = np.array(self.items.part)
+        for group in np.unique(self.group[part != ""]).tolist():
+            rows = self.group == group
+            known = set(part[rows].tolist())
+            part[rows & (part == "")] = next(name for name in ("train", "validation", "test") if name in known)
+        free = part == ""
+        groups = np.unique(self.group[free])
+        order = np.random.default_rng([self.seed, _HELD_OUT]).permutation(groups)
+        out = order[: int(self.config.validation.fraction * len(groups))]
+        return (part == "validation") | (free & np.isin(self.group, out)), part == "test"
 
     def _stratified(self) -> list[tuple[list[IntArray], npt.NDArray[np.float64], int]]:
         """Return for each input, or for all together, the rows of each family, its probability, and rows per batch."""
@@ -296,7 +326,7 @@ class ModalityCorpus:
 
         items = self.items
         rows = [
-            (items.family[row] or items.ids[row], items.clan[row], items.ids[row], part)
+            (items.family[row] or items.ids[row], self.clans[row], items.ids[row], part)
             for part, rows in zip(PARTS, (self.training, self.held_out), strict=False)
             for row in rows.tolist()
         ]
@@ -308,6 +338,19 @@ def _codes(names: Sequence[Any]) -> IntArray:
     """Return a code for each name, (N,), in the order of their first occurrence."""
     known: dict[Any, int] = {}
     return np.array([known.setdefault(name, len(known)) for name in names], dtype=np.int64)
+
+
+def _connected(family: IntArray, clans: Sequence[str]) -> IntArray:
+    """Return a code for each set of families that clans connect, (N,), from family codes (N,) and names of clans."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    rows = np.flatnonzero([bool(clan) for clan in clans])
+    count = int(family.max()) + 1
+    clan = count + _codes([clans[row] for row in rows.tolist()])
+    edges = coo_array((np.ones(len(rows)), (family[rows], clan)), shape=(count + len(rows),) * 2)
+    found: IntArray = connected_components(edges, directed=False)[1][family].astype(np.int64)
+    return found
 
 
 def _codes_of_values(values: Sequence[Values | None]) -> IntArray:

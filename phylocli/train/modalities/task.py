@@ -162,9 +162,14 @@ class MultimodalTask(Trainable):
                 bar.advance(len(part))
         return found
 
+    def can_validate(self, batch: ModalityBatch) -> bool:
+        """Return whether two rows have the first modality, and two rows have both of a pair that is contrasted."""
+        both = [np.intersect1d(batch.rows[a], batch.rows[b]) for a, b in self.pairs]
+        return min(len(batch.rows[self.multimodal.modalities[0]]), max(map(len, both))) >= 2
+
     @torch.no_grad()
     def validate(self, batch: ModalityBatch) -> dict[str, float]:
-        """Evaluate on held-out rows.
+        """Evaluate on held-out rows; see `can_validate`.
 
         Returns:
             `val_loss`; and, averaged over the pairs of modalities and both directions: `val_accuracy`, the fraction of rows
@@ -264,6 +269,8 @@ def log_summary(task: MultimodalTask, corpus: ModalityCorpus, held_out: Modality
 
 SMALLEST, LARGEST, DRAWS = 2, 256, 4000
 """Numbers of classes between which calibration draws, and how often it does."""
+GROUPS = 4
+"""Fewest unrelated groups of held-out rows for a calibration."""
 
 
 def calibrated(task: MultimodalTask, corpus: ModalityCorpus) -> dict[str, Calibration]:
@@ -271,7 +278,8 @@ def calibrated(task: MultimodalTask, corpus: ModalityCorpus) -> dict[str, Calibr
 
     Each draw is a held-out item and the values of K random rows as classes, with K log-uniform between 2 and 256; in half of
     the draws the item's own value is among them, in the others none of them is right. Values of the item's homologs, or
-    equal to its own, are never wrong answers. Empty where fewer than eight rows are held out.
+    equal to its own, are never wrong answers. Without modalities of fewer than eight held-out rows, or of fewer than four
+    unrelated groups of them.
     """
     core, *others = task.multimodal.modalities
     found: dict[str, Calibration] = {}
@@ -288,20 +296,29 @@ def calibrated(task: MultimodalTask, corpus: ModalityCorpus) -> dict[str, Calibr
             b = F.normalize(task.embed(name, [batch.values[name][i] for i in other]), dim=-1)
             cosines = (a @ b.T).double().cpu().numpy()
         wrong = task._batch(batch, rows, (core, name)).negatives().cpu().numpy()
-        found[name] = fit_calibration(cosines, wrong, corpus.seed)
+        calibration = fit_calibration(cosines, wrong, corpus.seed)
+        if calibration is None:
+            logger.warning(f"classes in {name} have no calibrated probabilities: the held-out rows are of too few clans")
+        else:
+            found[name] = calibration
     return found
 
 
-def fit_calibration(cosines: npt.NDArray[np.float64], wrong: npt.NDArray[np.bool_], seed: int) -> Calibration:
-    """Fit a calibration by maximum likelihood.
+def fit_calibration(cosines: npt.NDArray[np.float64], wrong: npt.NDArray[np.bool_], seed: int) -> Calibration | None:
+    """Fit a calibration by maximum likelihood; None where the items are of fewer than four unrelated groups.
 
     Args:
         cosines: of items with values, right pairs on the diagonal, (N, N).
         wrong: which values are wrong for an item, (N, N).
         seed: of the draws, see `calibrated`.
     """
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import connected_components
+
     rng = np.random.default_rng(seed)
     n = len(cosines)
+    if not n or connected_components(csr_array(~wrong), directed=False)[0] < GROUPS:
+        return None
     width = min(LARGEST, n)
     scores, masks, sizes = np.zeros((DRAWS, width)), np.zeros((DRAWS, width), dtype=bool), np.zeros(DRAWS)
     right = np.full(DRAWS, width)  # the place of the right class; the last is none of them
@@ -312,14 +329,10 @@ def fit_calibration(cosines: npt.NDArray[np.float64], wrong: npt.NDArray[np.bool
         has = bool(rng.random() < 0.5)
         chosen = rng.permutation(among)[: size - has]
         columns = np.concatenate([[item], chosen]) if has else chosen
-        if not len(columns):
-            continue
         scores[draw, : len(columns)], masks[draw, : len(columns)] = cosines[item, columns], True
         sizes[draw] = np.log(len(columns))
         right[draw] = 0 if has else width
-    used = masks.any(1)
-    x, mask, logs = (torch.from_numpy(v[used]) for v in (scores, masks, sizes))
-    target = torch.from_numpy(right[used])
+    x, mask, logs, target = (torch.from_numpy(v) for v in (scores, masks, sizes, right))
     log_scale = torch.tensor(np.log(20.0), requires_grad=True)
     none = torch.tensor(5.0, dtype=torch.float64, requires_grad=True)
     growth = torch.tensor(1.0, dtype=torch.float64, requires_grad=True)
