@@ -429,8 +429,8 @@ class TrainConfig(Config):
     """If the loss is not finite or the encoder collapses: stop; go back to the last checkpoint with half the learning rate;
     or skip such steps."""
     modalities: Annotated[Words, Cli("--modalities", metavar="NAME,NAME,…")] = ()
-    """Modalities that are contrasted with each other, the core first, in columns of the input tables: 'phylocli recipes'
-    and docs/modalities.md. Without them, both sides of a pair are sequences."""
+    """Modalities that are contrasted with each other, the core first, in columns of the input tables:
+    docs/modalities.md lists them. Without them, both sides of a pair are sequences."""
     multiview: MultiviewConfig = MultiviewConfig()
     """Training on several modalities."""
     modality: dict[str, ModalityConfig] = Field(default_factory=dict)
@@ -488,7 +488,7 @@ class TrainConfig(Config):
             MODALITIES.load(name)
         found = tuple(MODALITIES.current(name) for name in names)
         if found and len(set(found)) < max(2, len(found)):
-            raise UsageError(f"--modalities {','.join(names)} is not two or more different ones", fix="name each once")
+            raise UsageError(f"--modalities {','.join(names)} needs at least two different modalities", fix="name each once")
         return found
 
     @field_validator("modality", mode="before")

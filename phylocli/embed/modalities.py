@@ -45,7 +45,13 @@ def read_values(source: PathLike, modality: str) -> tuple[list[str], list[object
 def _read_values(source: PathLike, modality: str) -> tuple[list[str], list[object]]:
     shown = display_name(source)
     if Path(source).is_file() and sniff_file(source).holds == "sequences":
-        alphabet = getattr(MODALITIES.load(modality), "ALPHABET", "")
+        plugin = MODALITIES.load(modality)
+        alphabet = getattr(plugin, "ALPHABET", "")
+        if not alphabet and not getattr(plugin, "PER_RESIDUE", False):
+            raise BadInputError(
+                f"{shown} is {sniff_file(source).phrase}, which has no {modality}",
+                fix=f"give a table with a column {columns_of(modality)[0]}",
+            )
         # Gaps are states of some modalities, and letters are checked by the modality that reads them.
         found = list(read_sequences(source, letters="dna" if alphabet == "dna" else "protein", checked=False))
         return [s.id for s in found], [s.residues for s in found]

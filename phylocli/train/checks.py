@@ -18,14 +18,14 @@ _OF_ALL = (
     *("recipe", "idea", "paper", "inputs", "task", "seed", "steps", "device", "optimiser."),
     *("checkpoints.every", "checkpoints.keep"),
 )
-_OF_GRAPHS = (*_OF_ALL, "features", "graphs.")
+_OF_GRAPHS = (*_OF_ALL, "features", "graphs.hidden", "graphs.layers")
 USED = {
     "latent-diffusion": (
         *(*_OF_ALL, "latents", "diffusion."),
         *("validation.fraction", "validation.split", "validation.every"),
     ),
-    "dgi": _OF_GRAPHS,
-    "infograph": _OF_GRAPHS,
+    "dgi": (*_OF_GRAPHS, "graphs.corruption"),
+    "infograph": (*_OF_GRAPHS, "graphs.batch", "graphs.labels", "graphs.column", "graphs.agreement"),
     "modalities": (
         *(*_OF_ALL, "modalities", "multiview.", "modality.", "head.dimension", "critic.", "objective.", "log."),
         *("precision", "on_divergence", "checkpoints.", "batch.pairs", "batch.accumulate", "batch.max_tokens"),
@@ -34,6 +34,8 @@ USED = {
     ),
 }
 """Beginnings of the names of the settings that each task reads that is not contrastive training of sequences."""
+_OF_OTHERS = {"multiview.": "--modalities", "graphs.": "the recipes dgi and infograph"}
+"""Beginnings of the names of settings that training on sequences does not use, and what does."""
 
 
 def check_config(config: TrainConfig) -> None:
@@ -89,26 +91,40 @@ def check_config(config: TrainConfig) -> None:
         raise UsageError(
             "the recipe dgi needs embeddings of the nodes", fix="add --features TABLE, such as embeddings of the proteins"
         )
+    if config.modalities and config.task != "contrast":
+        raise UsageError(
+            f"the recipe {config.named_recipe} does not train on --modalities", fix="leave them out, or use --recipe clip"
+        )
     if config.task in USED or config.modalities:
         _check_used(config, "modalities" if config.modalities else config.task)
+    else:
+        for key, name in _given(config).items():
+            for prefix, purpose in _OF_OTHERS.items():
+                if key.startswith(prefix):
+                    raise UsageError(f"{name} is for {purpose} only", fix="leave it out")
     if not config.inputs:
         raise UsageError("no inputs given", fix="give family records with trees, or pairs tables")
 
 
-def _check_used(config: TrainConfig, kind: str) -> None:
-    """Raise a UsageError if a setting that is given over the recipe is not one of this kind of training.
+def _given(config: TrainConfig) -> dict[str, str]:
+    """Return the settings that are given over the recipe, as the user wrote each, by their dotted names.
 
-    Files and environment variables for every command may have settings of other runs.
+    Without those of files and environment variables for every command, which may be of other runs.
     """
     base = flat(TrainConfig.of(None, {"recipe": config.named_recipe}).to_toml())
     now = flat(config.to_toml())
-    unused = {
-        layer.name_of(key)
+    return {
+        key: layer.name_of(key)
         for layer in config.layers
         if not layer.ambient
         for key in flat(layer.values)
-        if not key.startswith(USED[kind]) and now.get(key) != base.get(key)
+        if now.get(key) != base.get(key)
     }
+
+
+def _check_used(config: TrainConfig, kind: str) -> None:
+    """Raise a UsageError if a setting that is given over the recipe is not one of this kind of training."""
+    unused = {name for key, name in _given(config).items() if not key.startswith(USED[kind])}
     if unused:
         known = [name + "…" if name.endswith(".") else name for name in USED[kind] if name not in ("idea", "paper")]
         raise UsageError(

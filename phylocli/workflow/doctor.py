@@ -54,6 +54,7 @@ _OPTIONAL = (
         "conda install -c bioconda iqtree, apt install iqtree, or pip install '.[iqtree]' (Python 3.12)",
     ),
     ("umap (map, probe)", "umap", (), "pip install '.[map]'; without it t-SNE is used"),
+    ("rdkit (molecules)", "rdkit", (), "pip install '.[molecules]'; without it SMILES are not randomised in training"),
     ("igraph (network)", "igraph", (), "pip install '.[network]'; without it there are no pages and Leiden communities"),
     ("usearch (search --approximate)", "usearch", (), "pip install '.[ann]'"),
     ("transformers (protein language models)", "transformers", (), "pip install '.[plm]'"),

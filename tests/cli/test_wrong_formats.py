@@ -16,6 +16,7 @@ from phylocli.embed import embed_file
 from phylocli.formats import Sequence, read_families, write_families
 from phylocli.models.config import DecoderArchitecture
 from phylocli.models.model import Model
+from phylocli.models.multimodal import Calibration, MultimodalModel, tower
 from phylocli.predict.profiles import hmm_bytes
 from phylocli.tree import infer_trees
 
@@ -64,6 +65,12 @@ COMMANDS: dict[str, set[str]] = {
     "infomin X -o out": SEQUENCES,
     "families X -o out.sto": SEQUENCES,
     "embed X -m model -o out.parquet": SEQUENCES,
+    "embed X -m joint --modality text -o out.parquet": set(),
+    "classify X --labels classes.tsv -m joint -o out.tsv": SEQUENCES,
+    "classify x.fasta --labels X -m joint -o out.tsv": TABLES,
+    "search --text kinase X -m joint -o out.tsv": VECTORS,
+    "search X joint.parquet -m joint --modality text -o out.tsv": set(),
+    "train X --recipe clip --modalities sequence,text -o out": {"x.sto"},
     "search X x.parquet -m model -o out.tsv": {*SEQUENCES, *VECTORS},
     "search x.fasta X -m model -o out.tsv": {*SEQUENCES, *VECTORS},
     "search x.fasta x.parquet -m model --align --sequences X -o out.tsv": SEQUENCES,
@@ -115,11 +122,17 @@ def place(tmp_path_factory: pytest.TempPathFactory, examples: Path) -> Path:
     write_families(families, folder / "x.sto")
     write_families(infer_trees(families), folder / "trees.sto")
     Model.create("convolutional", preset="tiny", parameters={"width": 8, "depth": 1}, seed=0).save(folder / "model")
+    towers = {name: tower(name, preset="tiny", seed=0) for name in ("sequence", "text")}
+    joint = MultimodalModel(towers, 8)
+    joint.calibration["text"] = Calibration(10.0, 0.5, 1.0)
+    joint.save(folder / "joint")
     decoder = DecoderArchitecture("convolutional", {"width": 8, "depth": 1, "grid": 4, "max_length": 200}, y=0.25)
     Model.create("convolutional", preset="tiny", seed=0, decoder=decoder).save(folder / "decoder")
     (folder / "one.fasta").write_text(">a\nMKVLAAGIVG\n")
     (folder / "x.fasta").write_text("".join(f">{s.id}\n{s.residues}\n" for s in members))
     embed_file(folder / "x.fasta", folder / "x.parquet", model=folder / "model")
+    embed_file(folder / "x.fasta", folder / "joint.parquet", model=folder / "joint")
+    (folder / "classes.tsv").write_text("label\tdescription\nglobin\toxygen\nkinase\tphosphate\n")
     (folder / "x.nwk").write_text("((a:0.1,b:0.2):0.1,(c:0.1,d:0.3):0.2);\n")
     (folder / "x.tsv").write_text("id\tkind\n" + "".join(f"{s.id}\t{'ab'[k % 2]}\n" for k, s in enumerate(members)))
     profile = np.full((10, 20), 0.05, dtype=np.float32)
@@ -160,7 +173,7 @@ def test_a_file_in_another_format_is_named_for_what_it_is(
 
 def _lacks(name: str, given: str, error: str) -> bool:
     """Return whether the error of a table names the columns or rows that it lacks."""
-    return name in TABLES and bool(re.search(rf"{re.escape(given)}.* (has no|lacks the) ", error))
+    return name in TABLES and bool(re.search(rf"{re.escape(given)}.* (has no|lacks the|has fewer than two of the) ", error))
 
 
 @pytest.mark.parametrize("command", FOLDERS)

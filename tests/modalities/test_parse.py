@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 
 from phylocli.core.alphabet import encode_tokens
 from phylocli.core.errors import BadInputError
-from phylocli.modalities import aligned, columns_of, parse
+from phylocli.modalities import aligned, columns_of, parse, smiles
 from phylocli.modalities.text import words
 
 
@@ -43,6 +45,36 @@ def test_chlorine_and_bromine_are_one_token() -> None:
 
 
 @pytest.mark.parametrize(
+    "value",
+    [
+        *(
+            "CC(=O)Oc1ccccc1C(=O)O",
+            "N[C@@H](C)C(=O)O",
+            "[13CH4]",
+            "[Na+].[Cl-]",
+            "[Fe+2]",
+            "[Ca++]",
+            "F/C=C\\F",
+            "c1cc[nH]c1",
+        ),
+        *("C1CC%12CC1CC%12", "[se]1cccc1", "[CH3:1]Br", "*C#N", "[Co@OH12](F)", "[H][H]", "O=[N+]([O-])c1ccccc1"),
+    ],
+)
+def test_symbols_of_smiles_are_read(value: str) -> None:
+    assert len(parse("smiles", value)) == len(value) - value.count("Cl") - value.count("Br")
+
+
+def test_smiles_that_cannot_be_randomised_are_said_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, "rdkit", None)
+    smiles._warn.cache_clear()
+    assert [smiles.augment("CCO", np.random.default_rng(k)) for k in range(3)] == ["CCO"] * 3
+    assert "RDKit is not installed" in caplog.text
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize(
     ("name", "value", "said"),
     [
         ("sequence", "MK1", "position 3"),
@@ -50,7 +82,11 @@ def test_chlorine_and_bromine_are_one_token() -> None:
         ("secondary-structure", "HQ", "'Q' is not a letter of secondary structure"),
         ("profile", [1.0] * 19, "20 numbers for each residue"),
         ("profile", [0.0] * 20, "not all 0"),
-        ("smiles", "C C", "no SMILES has"),
+        ("smiles", "C C", "' ' at position 2, where no SMILES has it"),
+        ("smiles", "MKVLA", "'M' at position 1"),
+        ("smiles", "CC(=O", "not closed"),
+        ("smiles", "CC)O", "')' at position 3"),
+        ("smiles", "C[x9]", "'[' at position 2"),
         ("selfies", "CCO", "is not a SELFIES"),
         ("text", "...", "is empty as text"),
         ("sequence", "--", "is empty as sequence"),

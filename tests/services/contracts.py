@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -134,6 +135,9 @@ def check_modality(plugin: Any, name: str) -> None:
     if hasattr(plugin, "augment"):
         again = [plugin.augment(value, np.random.default_rng(0)) for _ in range(2)]
         assert again[0] == again[1] and len(parse(name, again[0]))
+        if name != "smiles" or importlib.util.find_spec("rdkit"):
+            others = {str(plugin.augment(value, np.random.default_rng(seed))) for seed in range(8)}
+            assert len(others) > 1, "another seed gives another form of the value"
 
 
 def check_pooling(plugin: Any, name: str) -> None:

@@ -46,6 +46,20 @@ def test_settings_that_a_latent_diffusion_does_not_use_are_refused_by_name(setti
         resolved(**DIFFUSION, **{setting: value})
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"multiview.max_length": 64}, "multiview.max_length is for --modalities only"),
+        ({"graphs.hidden": 64}, "graphs.hidden is for the recipes dgi and infograph only"),
+        ({"recipe": "infograph", "graphs.corruption": "graphs"}, "does not use graphs.corruption"),
+        ({"recipe": "dgi", "features": "emb.parquet", "graphs.batch": 8}, "does not use graphs.batch"),
+    ],
+)
+def test_settings_of_graphs_and_modalities_are_refused_where_nothing_uses_them(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(said)):
+        resolved(**changes)
+
+
 def test_settings_of_a_latent_diffusion_and_those_for_every_command_are_accepted() -> None:
     given = {"seed": 1, "steps": 5, "device": "cpu", "diffusion.width": 32, "optimiser.name": "muon", "optimiser.clip": 0.5}
     given |= {"validation.fraction": 0.0, "validation.every": 5, "checkpoints.every": 5, "checkpoints.keep": 1}

@@ -301,7 +301,9 @@ def test_a_locked_encoder_stays_as_it_is_and_its_vectors_are_those_of_the_model(
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"modalities": "sequence"}, "two or more"),
+        ({"modalities": "sequence"}, "at least two different modalities"),
+        ({"modality.text.locked": True}, "modality.text.locked needs a trained model"),
+        ({"recipe": "infograph"}, "infograph does not train on --modalities"),
         ({"modalities": "sequence,smell"}, "smell"),
         ({"view.name": "crop"}, "does not use view.name"),
         ({"objective.name": "moco"}, "cannot contrast modalities"),
@@ -310,9 +312,9 @@ def test_a_locked_encoder_stays_as_it_is_and_its_vectors_are_those_of_the_model(
     ],
 )
 def test_settings_that_do_not_fit_are_refused(table: Path, tmp_path: Path, changes: dict[str, Any], said: str) -> None:
-    settings = {"modalities": "sequence,text", "steps": 1, **changes}
+    settings = {"modalities": "sequence,text", "recipe": "clip", "steps": 1, **changes}
     with pytest.raises(UsageError, match=said):
-        train_model([table], tmp_path / "run", recipe="clip", device="cpu", settings=settings)
+        train_model([table], tmp_path / "run", device="cpu", settings=settings)
     assert not (tmp_path / "run").exists()
 
 

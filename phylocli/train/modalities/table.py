@@ -122,8 +122,8 @@ def read_items(inputs: Sequence[PathLike], model: MultimodalModel) -> Items:
         model: reads the cells of its modalities.
 
     Raises:
-        BadInputError: a table has fewer than two of the modalities, a cell is not of its modality or no part, or no row has
-            two.
+        BadInputError: a table has fewer than two of the modalities, a cell is not of its modality or no part, or no row of
+            a table has two.
     """
     names = model.modalities
     found = Items([], {n: [] for n in names}, {n: [] for n in names}, [], [], np.zeros(0, np.int64), [])
@@ -166,10 +166,14 @@ def read_items(inputs: Sequence[PathLike], model: MultimodalModel) -> Items:
             found.clan.append(plain["clan"][row])
             found.part.append(part)
             source.append(number)
+        if number not in source[-1:]:
+            form = sniff_file(path) if Path(path).is_file() else None
+            of_sequences = f" is {form.phrase}, in which" if form is not None and form.holds == "sequences" else ":"
+            raise BadInputError(
+                f"{shown}{of_sequences} no row has two modalities", fix=f"give rows with at least two of {', '.join(names)}"
+            )
     if lacking:
         logger.info(f"left out {counted(lacking, 'row')} with fewer than two of {', '.join(names)}")
-    if not source:
-        raise BadInputError("no row has two modalities", fix=f"give rows with at least two of {', '.join(names)}")
     found.source = np.array(source, dtype=np.int64)
     return found
 

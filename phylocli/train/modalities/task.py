@@ -231,6 +231,12 @@ class MultimodalTask(Trainable):
 
 def _tower(config: TrainConfig, name: str, seed: int) -> Model:
     given = config.tower(name)
+    if given.locked and not given.model:
+        raise UsageError(
+            f"modality.{name}.locked needs a trained model",
+            why="an encoder with random weights would stay as it is",
+            fix=f"name one with modality.{name}.model, or leave out modality.{name}.locked",
+        )
     if given.model:
         if given.encoder or given.preset or given.parameters or given.pooling or given.pooling_parameters:
             raise UsageError(
