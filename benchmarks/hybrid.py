@@ -11,7 +11,8 @@ DATA is the folder of the evaluation sets. Everything stays in FOLDER: what was 
 each family is held out as whole clades, and nothing is chosen by them. `evaluate` prints, for all models in FOLDER:
 reconstruction of held-out members; linear probes of y, w and z, fitted on training members (family, clan, composition) or on
 chains of the training split (secondary structure) and scored on held-out ones; rank correlation with patristic distance; and
-the task generation. `figures` draws interpolations as alignments. `speed` measures training and generation in CPU seconds.
+the task generation. `figures` draws interpolations as alignments, and prints the identities of their ends and the lengths of
+reconstructions. `speed` measures training and generation in CPU seconds.
 """
 
 from __future__ import annotations
@@ -325,7 +326,8 @@ def figures(options: argparse.Namespace) -> None:
     families, split = prepare(options.data, folder, options.families)
     model = models_of(folder)[options.model]
     parts = Split.read(split)
-    chosen = [f for f in phylocli.read_families(families) if f.label in options.pairs_of]
+    every = list(phylocli.read_families(families))
+    chosen = [f for f in every if f.label in options.pairs_of] or every[:2]
     groups = ("AVILMC", "FWYH", "STNQ", "DE", "KR", "G", "P")
     colours = ["#7fb3d5", "#45b39d", "#a9dfbf", "#c39bd3", "#ec7063", "#f5b041", "#f7dc6f"]
     code = {letter: k for k, group in enumerate(groups) for letter in group}
@@ -351,6 +353,26 @@ def figures(options: argparse.Namespace) -> None:
     figure.tight_layout(rect=(0, 0.05, 1, 1))
     figure.savefig(folder / "interpolation.png", dpi=80)
     print(folder / "interpolation.png")
+    ends_of_interpolations(model, some_members(families, split, {"validation": 2}))
+    held_out = some_members(families, split, {"validation": options.held_out})
+    letters = [text for *_, text in held_out]
+    again = reconstruct(letters, model)
+    ratios = [len(x.residues) / len(text) for x, text in zip(again, letters, strict=True)]
+    low, middle, high = np.quantile(ratios, [0.1, 0.5, 0.9])
+    print(f"decoded length / length: median {middle:.2f}, 10 % below {low:.2f}, 10 % above {high:.2f}")
+
+
+def ends_of_interpolations(model: Model, members: list[tuple[str, str, str, str]]) -> None:
+    """Print the identity of the last with the first sequence of interpolations of two members of each family."""
+    of: dict[str, list[str]] = {}
+    for family, _, _, text in members:
+        of.setdefault(family, []).append(text)
+    pairs = [texts for texts in of.values() if len(texts) == 2]
+    for part in ("all", "y", "w"):
+        lines = [interpolate(a, b, model, steps=2, part=part) for a, b in pairs]
+        alike = np.array([identity(line[0].residues, line[1].residues, of="longer") for line in lines])
+        value, low, high = with_interval(lambda k, alike=alike: alike[k].mean(), len(alike))
+        print(f"interpolation, {part}: identity of the ends {value:.2f} ({low:.2f}–{high:.2f}), {len(alike)} pairs")
 
 
 def speed(options: argparse.Namespace) -> None:
@@ -422,7 +444,7 @@ def main() -> None:
     parser.add_argument("--generated", type=int, default=100, help="families of which sequences are generated")
     parser.add_argument("--profiles", help="HMMER3 profiles with gathering thresholds")
     parser.add_argument("--model", default="hybrid-0.02-2000-seed0", help="of the figures")
-    parser.add_argument("--pairs-of", nargs="+", default=["PF00042", "PF00072"], help="families of the figures")
+    parser.add_argument("--pairs-of", nargs="+", default=[], help="families of the figures; by default the first two")
     parser.add_argument("--presets", nargs="+", default=["small", "tiny"], help="encoders whose training is timed")
     parser.add_argument("--seconds", type=float, default=20.0, help="CPU time of each measurement of speed")
     options = parser.parse_args()
