@@ -129,6 +129,7 @@ def search_across(
     if _modality_of(table, loaded) is None:
         raise BadInputError(f"{table.name} was embedded by another model", fix="embed it with this model")
     loaded.to(choose_device(given.device))
+    loaded.tower(name)
     texts = None if isinstance(queries, str) or not isinstance(queries, Sequence) else list(queries)
     ids, values = (texts, texts) if texts is not None else read_values(queries, name)  # type: ignore[arg-type]
     asked = embed_values(loaded, name, ids, values)

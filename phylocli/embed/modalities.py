@@ -126,6 +126,7 @@ def embed_modality_file(
     MODALITIES.load(modality)
     limit_threads(given.threads)
     name, loaded = MODALITIES.current(modality), MultimodalModel.load(model, choose_device(given.device))
+    loaded.tower(name)  # whether there is one, before anything is read
     parts = [read_values(STDIO if path is None else path, name) for path in expand(source)]
     ids, values = [x for part in parts for x in part[0]], [x for part in parts for x in part[1]]
     check_ids(ids)
