@@ -68,11 +68,11 @@ def augment(value: str, rng: np.random.Generator) -> str:
     It is also the same one where RDKit cannot read it.
     """
     try:
-        from rdkit import Chem, RDLogger
+        from rdkit import Chem, rdBase
     except ImportError:
         _warn()
         return value
-    RDLogger.DisableLog("rdApp.*")
+    rdBase.DisableLog("rdApp.*")
     molecule = Chem.MolFromSmiles(value)
     if molecule is None or not molecule.GetNumAtoms():
         return value
