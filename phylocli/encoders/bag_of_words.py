@@ -35,6 +35,7 @@ class Encoder(nn.Module):
     """
 
     PRESETS = PRESETS
+    activation_checkpointing = False  # without effect: there are no layers to recompute
 
     def __init__(
         self, *, width: int = 128, dropout: float = 0.0, vocabulary: int = VOCABULARY_SIZE, inputs: int = 0

@@ -53,7 +53,7 @@ def test_tables_trees_and_models_are_known(tmp_path: Path) -> None:
     from phylocli import models
 
     model = only(models.find("default"))
-    assert (model["dimension"], model["parameters"], model["model"]) == (1024, 2_959_744, "default")
+    assert (model["dimension"], model["parameters"], model["model"]) == (1024, 3_309_739, "default")
 
 
 def test_a_missing_and_an_empty_file_are_errors(tmp_path: Path) -> None:
