@@ -242,7 +242,7 @@ def remove(name: str) -> Path:
 
 
 def card(model: PathLike | None = None) -> str:
-    """Return a model's card in Markdown.
+    """Return a model's card in Markdown; of a checkpoint of a model hub without one, its config.json.
 
     Raises:
         UsageError: no model of that name.
@@ -253,7 +253,12 @@ def card(model: PathLike | None = None) -> str:
         raise BadInputError(
             f"{folder} is not a model folder", fix="name the 'model' folder of a training run, or a model by its name"
         )
-    path = folder / ("README.md" if is_checkpoint(folder) else _CARD)
+    checkpoint = is_checkpoint(folder)
+    path = folder / ("README.md" if checkpoint else _CARD)
+    if checkpoint and not path.is_file():
+        settings = (folder / _CONFIG).read_text(encoding="utf-8").strip()
+        said = "This checkpoint has no model card (README.md). Its config.json:"
+        return f"# {folder.name}\n\n{said}\n\n```json\n{settings}\n```\n"
     if not path.is_file():
         raise BadInputError(f"{folder} has no {path.name}", fix=f"write {path.name} into the folder")
     text = path.read_text(encoding="utf-8")

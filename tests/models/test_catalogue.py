@@ -143,3 +143,11 @@ def test_half_precision_weights_load_as_float32_and_embed_alike(tmp_path: Path) 
     a, b = (torch.from_numpy(Embedder(m).pooled(["MKTAYIAKQRQISFVKSHFSRQ", "MKV"])) for m in (model, halved))
     assert torch.cosine_similarity(a, b).min() > 1 - 1e-5
     assert Model.load(halved.save(tmp_path / "again", half=True)).fingerprint == halved.fingerprint
+
+
+def test_a_checkpoint_without_a_card_shows_its_configuration(tmp_path: Path) -> None:
+    (tmp_path / "esm").mkdir()
+    (tmp_path / "esm" / "config.json").write_text('{"model_type": "esm", "hidden_size": 320}\n')
+    assert '"hidden_size": 320' in models.card(tmp_path / "esm")
+    (tmp_path / "esm" / "README.md").write_text("# ESM\n")
+    assert models.card(tmp_path / "esm") == "# ESM\n"
