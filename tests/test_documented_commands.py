@@ -158,7 +158,7 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / f"{name}.fasta").write_text(fasta)
     (folder / "query.fasta").write_text("".join(fasta.partition("\n>")[0]) + "\n")
     (folder / "proteomes").mkdir()
-    for packed in ("seqs.fasta.gz", "uniref50.fasta.gz", "proteomes/one.faa.gz"):
+    for packed in ("seqs.fasta.gz", "proteome.fasta.gz", "uniref50.fasta.gz", "proteomes/one.faa.gz"):
         (folder / packed).write_bytes(gzip.compress(fasta.encode()))
     write_genbank(records, folder / "genome.gbk")
     family = small[0]
@@ -196,13 +196,16 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ):
         run(line, folder)
     shutil.rmtree(folder / "run" / "checkpoints")
+    shutil.copy(folder / "examples" / "globins.fasta", folder / "globins.fasta")
+    shutil.copy(folder / "topology.nwk", folder / "trees.nwk")
     shutil.copy(folder / "emb.parquet", folder / "a.parquet")
     shutil.copy(folder / "random.parquet", folder / "b.parquet")
     (folder / "demo" / "embeddings").mkdir(parents=True)
     shutil.copy(folder / "emb.parquet", folder / "demo" / "embeddings" / "trained.parquet")
     shutil.copy(folder / "random.parquet", folder / "demo" / "embeddings" / "untrained.parquet")
     shutil.copy(folder / "labels.tsv", folder / "demo" / "labels.tsv")
-    shutil.copy(folder / "trees.sto", folder / "families.sto")
+    for copy in ("families.sto", "inferred.sto", "truth.sto"):
+        shutil.copy(folder / "trees.sto", folder / copy)
     return folder
 
 
