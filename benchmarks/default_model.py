@@ -3,6 +3,7 @@
     python benchmarks/default_model.py train CORPUS DATA -o RUN [--steps 1600] [--minutes 25] [--preset small]
     python benchmarks/default_model.py finish CORPUS DATA -o RUN [--set kernel.features=1024]
     python benchmarks/default_model.py evaluate CORPUS DATA -o RUN [--only REPORT]
+    python benchmarks/default_model.py subset CORPUS DATA -o FOLDER --families 3000
     python benchmarks/default_model.py scaling CORPUS DATA -o FOLDER [--steps 400] [--families 500,1000,2000,5000]
 
 CORPUS is the folder of `default_corpus.py`, DATA that of the evaluation sets. `train` runs the recipe `evolution-structure`
@@ -11,7 +12,7 @@ that time, and the same command continues; the learning rate follows `--steps`. 
 to the last checkpoint again, with other settings, and replaces RUN/model. `evaluate` measures RUN/model on validation
 sets only: domains of the hidden SCOPe folds, the dev families, TAPE's and NetSurfP's validation parts, and 3Di and secondary
 structure of the chains of the part validation, with 95 % intervals. `scaling` trains with that many families, the same
-fraction of every input, for equal steps, and evaluates each. What is done is read.
+fraction of every input, for equal steps, and evaluates each; `subset` writes so many families. What is done is read.
 """
 
 from __future__ import annotations
@@ -266,7 +267,7 @@ def scaling(corpus: Path, data: Path, folder: Path, options: argparse.Namespace)
 def main() -> None:
     """Run a command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=["train", "finish", "evaluate", "scaling"])
+    parser.add_argument("command", choices=["train", "finish", "evaluate", "scaling", "subset"])
     parser.add_argument("corpus", type=Path)
     parser.add_argument("data", type=Path)
     parser.add_argument("-o", "--output", type=Path, required=True)
@@ -279,7 +280,7 @@ def main() -> None:
         "--set", action="append", default=[], metavar="KEY=VALUE", help="of the training run, or of the fits"
     )
     parser.add_argument("--untrained", action="store_true", help="of 'finish': initial weights, RUN/untrained")
-    parser.add_argument("--families", default="500,1000,2000,5000", help="of 'scaling', besides all")
+    parser.add_argument("--families", default="500,1000,2000,5000", help="of 'scaling', besides all; of 'subset'")
     parser.add_argument("--only", action="append", choices=REPORTS, help="of the evaluation; may be repeated")
     parser.add_argument("--also", action="append", default=[], metavar="NAME=MODEL", help="another model beside it")
     parser.add_argument("--baselines", action="append", help="of the SCOPe folds: phmmer, mmseqs2, diamond, …")
@@ -296,6 +297,8 @@ def main() -> None:
         run, changes = options.output, nested(dict(parse_assignment(text) for text in options.set))
         target = run / ("untrained" if options.untrained else "model")
         print(fitted(run, target, changes, trained=not options.untrained, cache=options.corpus / "cache"))
+    elif options.command == "subset":
+        print(*subset(options.corpus, options.output, int(options.families), options.seed), sep="\n")
     else:
         scaling(options.corpus, options.data, options.output, options)
 
