@@ -17,6 +17,7 @@ from phylocli.core.errors import BadInputError, UsageError, unknown_name
 from phylocli.diffusion import ddim
 from phylocli.diffusion.denoiser import Denoiser
 from phylocli.diffusion.schedule import Prediction, Schedule
+from phylocli.formats.arrays import read_described
 from phylocli.formats.streams import PathLike, file_sha256, note_input, write_text
 
 WEIGHTS, DESCRIPTION = "diffusion.safetensors", "diffusion.json"
@@ -211,7 +212,6 @@ class LatentDiffusion(nn.Module):
             BadInputError: it is damaged, of another format, or of another model's latent vectors.
         """
         from safetensors import SafetensorError
-        from safetensors.torch import load_file
 
         path = Path(folder)
         again = "train it again (--recipe latent-diffusion), or copy the folder again"
@@ -221,13 +221,8 @@ class LatentDiffusion(nn.Module):
                 fix=f"train one: phylocli train FAMILIES --recipe latent-diffusion --latents {path} -o RUN",
             )
         try:
-            found = json.loads((path / DESCRIPTION).read_text(encoding="utf-8"))
-            if found["format"] != FORMAT:
-                raise ValueError(f"its format is {found['format']!r}, not {FORMAT!r}")
-            if found["weights_sha256"] != file_sha256(path / WEIGHTS):
-                raise ValueError(f"the checksum of {WEIGHTS} does not match")
+            found, tensors = read_described(path / DESCRIPTION, path / WEIGHTS, FORMAT)
             config = _config(found)
-            tensors = {name: tensor.float() for name, tensor in load_file(path / WEIGHTS).items()}
             with torch.device("meta"):
                 wanted = {name: tensor.shape for name, tensor in cls(config).state_dict().items()}
             if wanted != {name: tensor.shape for name, tensor in tensors.items()}:

@@ -1,17 +1,21 @@
-"""Named arrays in safetensors files with a checksum of the content."""
+"""Named arrays in safetensors files with a checksum of the content, or of weights beside a JSON file that describes them."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from phylocli.core.errors import BadInputError
-from phylocli.formats.streams import PathLike, atomic_path
+from phylocli.formats.streams import PathLike, atomic_path, file_sha256
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CHECKSUM = "sha256"
 """Key of the checksum in the file's metadata."""
@@ -55,6 +59,28 @@ def read_arrays(path: PathLike, *, fix: str) -> tuple[dict[str, npt.NDArray[Any]
     if metadata.pop(CHECKSUM, None) != _checksum(arrays, metadata):
         raise BadInputError(f"{path} is damaged", why="its checksum does not match", fix=fix)
     return arrays, metadata
+
+
+def read_described(description: Path, weights: Path, format: str) -> tuple[Any, dict[str, Tensor]]:
+    """Return the description and the weights, as float32.
+
+    Args:
+        description: JSON file with the keys `format` and `weights_sha256`.
+        weights: safetensors file.
+        format: what `format` has to be.
+
+    Raises:
+        ValueError: another format, or the checksum does not match.
+        OSError, KeyError, SafetensorError: a file is missing or incomplete.
+    """
+    from safetensors.torch import load_file
+
+    found = json.loads(description.read_text(encoding="utf-8"))
+    if found["format"] != format:
+        raise ValueError(f"its format is {found['format']!r}, not {format!r}")
+    if found["weights_sha256"] != file_sha256(weights):
+        raise ValueError(f"the checksum of {weights.name} does not match")
+    return found, {name: tensor.float() for name, tensor in load_file(weights).items()}
 
 
 def _checksum(arrays: Arrays, metadata: Mapping[str, str]) -> str:

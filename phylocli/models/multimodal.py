@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from phylocli.core.errors import BadInputError, PhylocliError, UsageError, unknown_name
 from phylocli.core.plugins import MODALITIES
 from phylocli.encoders import pad_batch, token_batches
+from phylocli.formats.arrays import read_described
 from phylocli.formats.streams import PathLike, atomic_directory, file_sha256, note_input, write_text
 from phylocli.modalities import Values, parse
 from phylocli.models import catalogue
@@ -224,7 +225,6 @@ class MultimodalModel(nn.Module):
             BadInputError: no model there, or it is damaged.
         """
         from safetensors import SafetensorError
-        from safetensors.torch import load_file
 
         of_files = (SafetensorError, PhylocliError)
         path = Path(catalogue.find(folder))
@@ -236,16 +236,11 @@ class MultimodalModel(nn.Module):
             )
         core = Model.load(path)
         try:
-            found = json.loads((path / DESCRIPTION).read_text(encoding="utf-8"))
-            if found["format"] != FORMAT:
-                raise ValueError(f"its format is {found['format']!r}, not {FORMAT!r}")
-            if found["weights_sha256"] != file_sha256(path / WEIGHTS):
-                raise ValueError(f"the checksum of {WEIGHTS} does not match")
+            found, tensors = read_described(path / DESCRIPTION, path / WEIGHTS, FORMAT)
             if found["core"] != core.fingerprint:
                 raise ValueError("the model beside it is another one")
             parts = dict(found["modalities"])
             configs = {name: ModelConfig.from_json(part["model"]) for name, part in parts.items() if "model" in part}
-            tensors = {name: tensor.float() for name, tensor in load_file(path / WEIGHTS).items()}
             shapes = {name: tensor.shape for name, tensor in tensors.items()}
 
             def build(first: Model) -> MultimodalModel:

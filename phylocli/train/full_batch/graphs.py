@@ -23,7 +23,7 @@ from phylocli.graphs import InfoGraph, classify_graphs, embed_graphs
 from phylocli.graphs.saving import FILE, Architecture, GraphModel
 from phylocli.models.model import CARD
 from phylocli.train.data.graph_inputs import GraphInputs, read_graph_labels, read_graphs
-from phylocli.train.full_batch.loop import optimise
+from phylocli.train.full_batch.loop import finished, optimise
 from phylocli.train.parallel.world import World, stream
 from phylocli.train.report.row import Row
 from phylocli.train.run_folder import MODEL
@@ -53,10 +53,7 @@ def train(folder: Path, config: TrainConfig, saved: Saved | None, device: torch.
         DivergedError: the loss is not finite.
         Stopped: interrupted; a checkpoint is saved.
     """
-    if world.size > 1:
-        raise UsageError("a graph model is trained by one process", fix="start it without torchrun")
-    if saved is not None and saved["step"] >= config.steps and (folder / MODEL / FILE).is_file():
-        logger.info(f"{folder} is complete ({config.steps} steps); the model is in {folder / MODEL}")
+    if finished(folder, config, saved, FILE, world):
         return folder / MODEL
     inputs = read_graphs(config.inputs, config.features)
     labels, classes = read_graph_labels(config, inputs.names)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from phylocli import models
 from phylocli.config.train import TrainConfig
-from phylocli.core.errors import BadInputError, UsageError
+from phylocli.core.errors import BadInputError
 from phylocli.core.words import counted
 from phylocli.diffusion import Average, DiffusionArchitecture, LatentDiffusion, conditions_of
 from phylocli.diffusion.latent_diffusion import DESCRIPTION, NONE
@@ -28,7 +28,7 @@ from phylocli.formats.streams import atomic_directory
 from phylocli.models.latent_vectors import Tokens, latent_vectors
 from phylocli.models.model import CARD, Model
 from phylocli.pairs import Split
-from phylocli.train.full_batch.loop import optimise
+from phylocli.train.full_batch.loop import finished, optimise
 from phylocli.train.parallel.world import World, stream
 from phylocli.train.report.row import Row
 from phylocli.train.run_folder import MODEL
@@ -145,10 +145,7 @@ def train(folder: Path, config: TrainConfig, saved: Saved | None, device: torch.
         DivergedError: the loss is not finite.
         Stopped: interrupted; a checkpoint is saved.
     """
-    if world.size > 1:
-        raise UsageError("a latent diffusion is trained by one process", fix="start it without torchrun")
-    if saved is not None and saved["step"] >= config.steps and (folder / MODEL / DESCRIPTION).is_file():
-        logger.info(f"{folder} is complete ({config.steps} steps); the model is in {folder / MODEL}")
+    if finished(folder, config, saved, DESCRIPTION, world):
         return folder / MODEL
     model = models.load(config.latents, str(device))
     card = _card_of(model)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from phylocli.config.train import TrainConfig
 from phylocli.core import console
+from phylocli.core.errors import UsageError
 from phylocli.formats.provenance import provenance
 from phylocli.formats.streams import write_text
 from phylocli.train import checkpoints, divergence
@@ -22,11 +23,25 @@ from phylocli.train.optimiser import Schedule, make_optimiser
 from phylocli.train.parallel.world import World
 from phylocli.train.report.metrics import MetricsLog
 from phylocli.train.report.row import Row
-from phylocli.train.run_folder import CHECKPOINTS, METRICS, PROVENANCE, write_config
+from phylocli.train.run_folder import CHECKPOINTS, METRICS, MODEL, PROVENANCE, write_config
 from phylocli.train.saved import Optimiser, Saved
 from phylocli.train.signals import stop_signals
 
 logger = logging.getLogger(__name__)
+
+
+def finished(folder: Path, config: TrainConfig, saved: Saved | None, file: str, world: World) -> bool:
+    """Return whether a run has all of its steps and its model, which contains this file.
+
+    Raises:
+        UsageError: there are several processes.
+    """
+    if world.size > 1:
+        raise UsageError(f"{config.task!r} is trained by one process", fix="start it without torchrun")
+    if saved is None or saved["step"] < config.steps or not (folder / MODEL / file).is_file():
+        return False
+    logger.info(f"{folder} is complete ({config.steps} steps); the model is in {folder / MODEL}")
+    return True
 
 
 def optimise(
