@@ -120,6 +120,8 @@ class HeadConfig(Config):
 
     hidden: Number = 256
     """Hidden units of the perceptron; 0: no head."""
+    layers: Count = 1
+    """Hidden layers of the perceptron, each of that many units."""
     dimension: Count = 128
     """Features of its output."""
     norm: bool = False

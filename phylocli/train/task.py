@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import itertools
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -27,12 +28,14 @@ from phylocli.models.config import DecoderArchitecture
 from phylocli.models.heads import find_head
 from phylocli.models.model import Model
 from phylocli.objectives import Batch, build_objective, requirements_of
-from phylocli.objectives.base.batch import Decoded
+from phylocli.objectives.base.batch import Decoded, Removed
+from phylocli.objectives.base.classes import FamilyClassifier
 from phylocli.objectives.base.memory_bank import MemoryBank
 from phylocli.objectives.base.profile import FamilyProfiles, match_states
+from phylocli.objectives.base.requirements import Removal
 from phylocli.train.data.residue_labels import LabelledBatch
 from phylocli.train.data.teachers import Teacher, TeacherBatch, open_teachers
-from phylocli.train.data.types import FamilySource, PairBatch, chunks_by_length
+from phylocli.train.data.types import FamilySource, PairBatch, chunks_by_length, clan_codes
 from phylocli.train.distillation import Distillation
 from phylocli.train.parallel.execution import Execution
 from phylocli.train.parallel.grad_cache import Encoded, Keep, encode
@@ -41,6 +44,21 @@ from phylocli.train.parallel.world import ALONE, local, stream
 from phylocli.views import Tokens
 
 logger = logging.getLogger(__name__)
+
+_REMOVED = 6  # a random stream of its own, beside those of the batch sampler
+
+
+def remaining(length: int, removal: Removal, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
+    """Return which residues of a sequence are left, (length,).
+
+    The sequence is cut into spans, of which the first may be shorter; whole spans are removed in random order, and of the
+    last one so many residues that the fraction is exact, rounded. At least one residue is left.
+    """
+    span = (np.arange(length) + rng.integers(0, removal.span)) // removal.span
+    order = np.argsort(rng.permutation(span[-1] + 1)[span], kind="stable")
+    found = np.ones(length, dtype=bool)
+    found[order[: removal.count(length)]] = False
+    return found
 
 
 class ContrastiveTask(Trainable):
@@ -107,9 +125,9 @@ class ContrastiveTask(Trainable):
             torch.manual_seed(config.seed)
             self.head: nn.Module = nn.Identity()
             if head.hidden > 0:
-                self.head = nn.Sequential(
-                    nn.Linear(contrasted, head.hidden), nn.GELU(), nn.Linear(head.hidden, head.dimension)
-                )
+                sizes = [contrasted, *[head.hidden] * head.layers]
+                hidden = [part for pair in itertools.pairwise(sizes) for part in (nn.Linear(*pair), nn.GELU())]
+                self.head = nn.Sequential(*hidden, nn.Linear(head.hidden, head.dimension))
             if head.norm:
                 # Mean-pooled vectors of an untrained encoder all have nearly the same direction. Centring them exposes the
                 # differences between sequences, which the encoder would otherwise spend many steps on.
@@ -129,6 +147,16 @@ class ContrastiveTask(Trainable):
                 fix=f"name a decoder: {', '.join(DECODERS.names())} (--set decoder.name=…)"
                 if self.requirements.decoder
                 else "use --set objective.name=hybrid, or no decoder",
+            )
+        if self.requirements.classes and (batch.negatives == "pair" or batch.cross_family_fraction):
+            raise UsageError(
+                f"the objective {config.objective.name!r} classifies families, so both sequences of a pair must be of one",
+                fix="leave out batch.negatives=pair and batch.cross_family_fraction",
+            )
+        if self.requirements.removal and self.distillation is not None and self.distillation.compares_residues:
+            raise UsageError(
+                f"the objective {config.objective.name!r} removes residues, which the teacher's cannot be compared with",
+                fix="distil vectors only (distillation.residues=0), or use another objective",
             )
         if teachers and self.requirements.views == "none":
             raise UsageError(
@@ -226,9 +254,11 @@ class ContrastiveTask(Trainable):
         if wanted.views == "none":
             nothing = torch.empty(len(pairs), 0, device=self.device)
             return Encoded(), nothing, nothing, batch
-        others = self.further_views(pairs)
+        others, seen = self.further_views(pairs), pairs.a
+        if wanted.removal is not None:
+            batch.removed, seen = self._remove(pairs, wanted.removal)
         together = [] if wanted.momentum is not None or wanted.residues else others
-        sequences = pairs.a + [tokens for view in together for tokens in view]
+        sequences = seen + [tokens for view in together for tokens in view]
         compared = self.distillation is not None and self.distillation.compares_residues
         first = self._encode(sequences, self.model, keep="both" if wanted.residues or compared else "vectors")
         if wanted.residues:
@@ -280,9 +310,7 @@ class ContrastiveTask(Trainable):
         places = torch.tensor([i for at in groups for i in at]).argsort().to(self.device, non_blocking=True)
         log_likelihood = torch.cat(found)[places]
         tokens, mask = pad_batch(sequences, self.device)
-        letters = tokens - FIRST_RESIDUE
-        unknown = (letters < 0) | (letters >= LETTERS[self.model.alphabet])
-        x = Decoded(log_likelihood, letters.masked_fill(unknown, -1), mask.sum(1))
+        x = Decoded(log_likelihood, self._letters(tokens), mask.sum(1))
         if self.profiles is not None:
             assert x.letters is not None
             assert x.lengths is not None
@@ -290,12 +318,30 @@ class ContrastiveTask(Trainable):
             x.log_background = self.profiles(x.letters, x.lengths, family).to(log_likelihood.dtype)
         return x
 
+    def _letters(self, tokens: Tensor) -> Tensor:
+        """Return the letter of each token, 0 … K - 1, or -1 where it is none, or an unknown one."""
+        letters = tokens - FIRST_RESIDUE
+        return letters.masked_fill((letters < 0) | (letters >= LETTERS[self.model.alphabet]), -1)
+
+    def _remove(self, pairs: PairBatch, removal: Removal) -> tuple[Removed, list[Tokens]]:
+        """Return which residues of the first views are removed, and what is left of them."""
+        rng = np.random.default_rng([self.seed, _REMOVED, pairs.first])
+        kept = [remaining(len(tokens), removal, rng) for tokens in pairs.a]
+        tokens, mask = pad_batch(pairs.a, self.device)
+        seen, _ = pad_batch([row.astype(np.int64) for row in kept], self.device)
+        return Removed(self._letters(tokens), mask, seen > 0), [t[k] for t, k in zip(pairs.a, kept, strict=True)]
+
     def read_families(self, families: Sequence[FamilySource]) -> None:
-        """Make the profiles of the families of the corpus, if they are the background of decoded sequences.
+        """Make the classes of the objective, if it has any, and the profiles of the families of the corpus, if they are the
+        background of decoded sequences.
 
         Raises:
             UsageError: families without alignments, or nucleotides.
         """
+        if self.requirements.classes:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(self.seed)
+                cast(FamilyClassifier, self.objective).set_classes(torch.from_numpy(clan_codes(families)))
         if self.background != "profile" or not self.requirements.decoder:
             return
         if self.model.alphabet != "protein":

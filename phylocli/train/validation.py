@@ -51,12 +51,12 @@ def flattened(objective: nn.Module, a: Tensor, b: Tensor, batch: Batch) -> tuple
     for part in objective.modules():
         if isinstance(part, MemoryBank):
             part.vectors.copy_(mean.expand_as(part.vectors))
-    kept = {name: getattr(batch, name) for name in ("residues", "segments")}
-    same = {name: flat(x) for name, x in kept.items() if x is not None}
+    residues, segments = (None if x is None else flat(x) for x in (batch.residues, batch.segments))
     decoded = batch.decoded
     if decoded is not None and isinstance(objective, Hybrid):  # equal vectors decode no better than the background
         decoded = replace(decoded, log_likelihood=objective.log_background(decoded))
-    batch = replace(batch, decoded=decoded, more=[mean.expand_as(x) for x in batch.more], **same)
+    more = [mean.expand_as(x) for x in batch.more]
+    batch = replace(batch, decoded=decoded, more=more, residues=residues, segments=segments)
     return objective, (mean.expand_as(a), mean.expand_as(b), batch)
 
 

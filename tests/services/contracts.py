@@ -31,7 +31,7 @@ from phylocli.formats.newick import NewickTree
 from phylocli.modalities import parse
 from phylocli.models.multimodal import tower
 from phylocli.objectives import Batch, build_objective, requirements_of
-from phylocli.objectives.base.batch import Decoded
+from phylocli.objectives.base.batch import Decoded, Removed
 from phylocli.probe import Dataset
 from phylocli.probe.inputs.embedding import Embedding
 from phylocli.tree.settings import Settings as TreeSettings
@@ -202,6 +202,12 @@ def check_objective(plugin: Any, name: str) -> None:
     batch.residues, batch.mask, batch.segments, batch.present = residues, mask, residues, mask
     nats = torch.full((n,), -40.0, requires_grad=True)
     batch.decoded = Decoded(nats, torch.randint(0, 20, (n, length)), torch.full((n,), length))
+    kept = torch.arange(length) % 2 == 0
+    batch.removed = Removed(torch.randint(0, 20, (n, length)), mask, kept.expand(n, -1))
+    if wanted.removal:  # the residues are then those that remain
+        batch.residues, batch.mask = residues[:, kept], mask[:, kept]
+    if wanted.classes:
+        objective.set_classes(batch.clan)
     objective(a, b, batch)
     if hasattr(objective, "after_step"):
         objective.after_step()  # what a memory bank takes in enters here

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 import small_run
@@ -26,7 +27,7 @@ from phylocli.train.task import ContrastiveTask
 from phylocli.train.validation import collapsed, validate
 
 SMALL: dict[str, Any] = {**small_run.SMALL, "validation.every": 4, "validation.pairs": 12, "checkpoints.every": 3}
-ASKING = ["moco-v2", "swav", "simcse-supervised", "cpc", "infomax"]
+ASKING = ["moco-v2", "swav", "simcse-supervised", "cpc", "infomax", "mae", "cross-entropy", "supervised-multi-crop"]
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -162,3 +163,45 @@ def test_a_collapsed_encoder_has_at_least_the_log_of_the_number_of_prototypes(fa
     task, corpus = made("swav", families)
     found = float(collapsed(task.objective, *task.forward_views(corpus.batch(0)))["loss"])
     assert math.log(32) <= found < math.log(32) + 1
+
+
+def test_the_encoder_does_not_see_removed_residues(families: Path) -> None:
+    task, corpus = made("mae", families, **{"batch.max_tokens": 100, "objective.alpha": 0.5})
+    task.eval()
+    pairs = corpus.batch(0)
+    a, b, batch = task.forward_views(pairs)
+    assert batch.removed is not None and batch.residues is not None and batch.mask is not None
+    kept = [row[: len(tokens)].numpy() for row, tokens in zip(batch.removed.kept, pairs.a, strict=True)]
+    assert [len(k) - k.sum() for k in kept] == [round(len(k) / 2) for k in kept]
+    for i, (tokens, k) in enumerate(zip(pairs.a, kept, strict=True)):
+        alone = task.model.residues(*pad_batch([tokens[k]]))[0]
+        torch.testing.assert_close(batch.residues[i, : k.sum()], alone, rtol=1e-4, atol=1e-5)
+        assert batch.mask[i].sum() == k.sum()
+        assert (batch.removed.letters[i, : len(k)] == torch.from_numpy(tokens.astype(int) - 4)).all()
+    torch.testing.assert_close(b, task.project(task.embed(pairs.b)), rtol=1e-4, atol=1e-5)
+    pairs.a = [np.where(k, tokens, 4 + (tokens - 3) % 20) for tokens, k in zip(pairs.a, kept, strict=True)]
+    torch.testing.assert_close(task.forward_views(pairs)[0], a, rtol=0, atol=0)
+
+
+def test_classes_are_the_families_of_the_corpus(families: Path) -> None:
+    task, corpus = made("cross-entropy", families)
+    task.read_families(corpus.families)
+    objective, pairs = task.objective, corpus.batch(0)
+    assert objective.clan.tolist() == corpus.batch(0).clan[[pairs.family.tolist().index(k) for k in range(6)]].tolist()
+    assert objective.weight.shape == (6, task.forward_views(pairs)[0].shape[1])
+    again, _ = made("cross-entropy", families)
+    again.read_families(corpus.families)
+    assert torch.equal(again.objective.weight, objective.weight), "initial weights are those of the seed"
+
+
+@pytest.mark.parametrize("changes", [{"batch.negatives": "pair"}, {"batch.cross_family_fraction": 0.5}])
+def test_families_cannot_be_classified_where_a_pair_is_not_of_one(changes: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="classifies families"):
+        ContrastiveTask(settings("cross-entropy", **changes))
+
+
+def test_the_head_has_as_many_hidden_layers_as_asked_for() -> None:
+    for layers in (1, 3):
+        head = ContrastiveTask(settings("simclr", **{"head.layers": layers, "head.hidden": 24})).head
+        sizes = [tuple(part.weight.shape) for part in head if isinstance(part, torch.nn.Linear)]
+        assert sizes == [(24, 64), *[(24, 24)] * (layers - 1), (128, 24)]

@@ -29,6 +29,21 @@ class Decoded:
 
 
 @dataclass
+class Removed:
+    """Sequences of which the encoder sees a part.
+
+    Attributes:
+        letters: 0 … K - 1, and -1 where there is none, or an unknown one, (N, L) int64.
+        mask: which residues exist, (N, L) bool; rows are filled from the left.
+        kept: which of them the encoder sees, (N, L) bool.
+    """
+
+    letters: Tensor
+    mask: Tensor
+    kept: Tensor
+
+
+@dataclass
 class Batch:
     """N pairs, with the data requested by the requirements of the objective.
 
@@ -43,6 +58,7 @@ class Batch:
         segments: pooled vectors of the first view's segments, (N, T, F), before the head.
         present: which segments exist, (N, T) bool; rows are filled from the left.
         decoded: what was decoded from the latent vectors of the first view.
+        removed: which residues of the first view were removed.
         equal: further pairs that are not contrasted, because a view of one equals a view of the other, (N, N) bool.
     """
 
@@ -55,6 +71,7 @@ class Batch:
     segments: Tensor | None = None
     present: Tensor | None = None
     decoded: Decoded | None = None
+    removed: Removed | None = None
     equal: Tensor | None = None
 
     @classmethod
@@ -119,3 +136,14 @@ def decoded_of(batch: Batch) -> Decoded:
     if batch.decoded is None:
         raise TypeError("the batch was not decoded; request it with Requirements(decoder=True)")
     return batch.decoded
+
+
+def removed_of(batch: Batch) -> Removed:
+    """Return which residues of the first view were removed.
+
+    Raises:
+        TypeError: none were, because the objective's requirements do not include it.
+    """
+    if batch.removed is None:
+        raise TypeError("no residues were removed; request it with Requirements(removal=…)")
+    return batch.removed

@@ -16,7 +16,7 @@ from phylocli.pairs import Split
 from phylocli.train.data.hard_negatives import HardNegatives
 from phylocli.train.data.residue_labels import ResidueLabels
 from phylocli.train.data.teachers import TeacherTargets
-from phylocli.train.data.types import FamilySource, PairBatch
+from phylocli.train.data.types import FamilySource, PairBatch, clan_codes
 from phylocli.views import Prepared, Tokens
 
 # Independent random streams: order of families, views, validation, hard negatives, clans.
@@ -79,8 +79,7 @@ class Corpus:
         self.pairs = pairs or min(256, max(32, 2 * len(families)))
         self.seed = seed
         self.negatives = negatives
-        clans = {clan: code for code, clan in enumerate(sorted({f.clan for f in families if f.clan}))}
-        self._clan = np.array([clans.get(f.clan, -1) for f in families], dtype=np.int64)
+        self._clan = clan_codes(families)
         size = np.array([f.size for f in families], dtype=np.float64)
         self._weight: npt.NDArray[np.float64] | None = size**family_power if family_power else None
         self._strata = self._stratified(input_fractions)

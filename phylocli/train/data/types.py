@@ -51,6 +51,12 @@ class FamilySource:
     input: int = 0
 
 
+def clan_codes(families: Sequence[FamilySource]) -> npt.NDArray[np.int64]:
+    """Return a code for each family's clan, -1 if it has none."""
+    clans = {clan: code for code, clan in enumerate(sorted({f.clan for f in families if f.clan}))}
+    return np.array([clans.get(f.clan, -1) for f in families], dtype=np.int64)
+
+
 class TrainingBatch(Protocol):
     """What the training loop needs of a batch of N items."""
 

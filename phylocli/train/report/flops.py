@@ -79,6 +79,7 @@ def of_batch(work: Work, task: ContrastiveTask, pairs: PairBatch) -> float:
         total += work.of([len(part) for parts in task.segments(pairs.a, size) for part in parts])
     if task.requirements.views == "none":
         return total
-    total += work.of([len(s) for s in pairs.a])
+    removal = task.requirements.removal
+    total += work.of([len(s) - (removal.count(len(s)) if removal else 0) for s in pairs.a])
     further = [len(s) for view in task.further_views(pairs) for s in view]
     return total + work.of(further, trained=task.momentum_encoder is None)

@@ -28,7 +28,7 @@ SMALL: dict[str, Any] = {
     "batch.max_tokens": 150,  # some three sequences at once
 }
 RECIPES = ["simclr", "clip", "siglip", "dcl", "supcon", "moco", "swav", "simcse-supervised", "declutr", "align-uniform"]
-RECIPES += ["cpc", "cpcprot", "infomax", "hybrid"]
+RECIPES += ["cpc", "cpcprot", "infomax", "hybrid", "mae", "cross-entropy", "supervised-multi-crop"]
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -44,7 +44,9 @@ def made(recipe: str, families: Path, **changes: Any) -> tuple[ContrastiveTask, 
     values = nested({**SMALL, **queue, **changes})
     config = TrainConfig.of(None, {"recipe": recipe, **values})
     task = ContrastiveTask(config)
-    return task, load_corpus([families], config, every_view=task.requirements.views == "all")
+    corpus = load_corpus([families], config, every_view=task.requirements.views == "all")
+    task.read_families(corpus.families)
+    return task, corpus
 
 
 def gradients(task: ContrastiveTask, pairs: PairBatch, dtype: torch.dtype = torch.float32) -> Tensor:

@@ -40,6 +40,8 @@ RECIPES = [
     "cpc",
     "cpcprot",
     "infomax",
+    "mae",
+    "supervised-multi-crop",
 ]  # all that ask for more than two views
 
 

@@ -84,6 +84,7 @@ def batch(lengths: list[int]) -> PairBatch:
         ("simclr", [*LENGTHS, 9, 9, 9, 9], []),
         ("moco", LENGTHS, [9, 9, 9, 9]),
         ("infomax", LENGTHS, []),
+        ("mae", [n - round(n / 2) for n in LENGTHS], []),
         ("swav", [*LENGTHS, 9, 9, 9, 9, 7, 7, 7, 7], []),
         ("cpcprot", [3, 11, 11, 11, 11, 11], []),
     ],
