@@ -139,6 +139,7 @@ class Benchmark:
         found = []
         for device in (torch.device("cpu"), self.device):
             task = ContrastiveTask(config)
+            task.read_families(corpus.families)
             strategy = Strategy(task, config.optimiser, device)
             task.train()
             terms = strategy.gradients([corpus.batch(0)])

@@ -140,7 +140,9 @@ def made(families: Path) -> Callable[..., tuple[ContrastiveTask, Corpus, dict[st
         changed = nested({**SMALL, **{name.replace("__", "."): value for name, value in changes.items()}})
         config = TrainConfig.of(None, {"recipe": recipe, **changed})
         task = ContrastiveTask(config)
-        return task, load_corpus([families], config, every_view=task.requirements.views == "all"), config
+        corpus = load_corpus([families], config, every_view=task.requirements.views == "all")
+        task.read_families(corpus.families)
+        return task, corpus, config
 
     return make
 

@@ -28,6 +28,7 @@ def steps(case: dict[str, Any], world: World) -> dict[str, torch.Tensor]:
     batch = config.batch
     task = ContrastiveTask(config, Execution(batch.max_tokens, batch.grad_cache, world=world))
     corpus = load_corpus([case["families"]], config, every_view=task.requirements.views == "all")
+    task.read_families(corpus.families)
     trained = task if world.size == 1 else replicated(task, find_unused=task.has_unused_parameters(corpus.batch(0)))
     found: dict[str, torch.Tensor] = {}
     for step in (0, 1):  # the second meets queues with something in them

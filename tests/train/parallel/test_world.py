@@ -41,7 +41,6 @@ RECIPES = [
     "cpcprot",
     "infomax",
     "mae",
-    "supervised-multi-crop",
 ]  # all that ask for more than two views
 
 
