@@ -2,6 +2,7 @@
 
     python benchmarks/networks.py functions DATA -o OUT     # Deep Graph Infomax against embeddings and label propagation
     python benchmarks/networks.py trees DATA -o OUT         # InfoGraph against statistics of trees
+    python benchmarks/networks.py figure OUT -o docs/images # both results as networks-benchmark.svg
     python benchmarks/networks.py page NETWORK.html         # CPU time of a frame while a page is zoomed, in Chromium
 
 `functions`: proteins with one of the most frequent terms of GO (molecular function), embedded by the default model; a few
@@ -224,6 +225,32 @@ def trees(out: Path) -> dict[str, object]:
     return found
 
 
+def figure(results: Path, out: Path) -> dict[str, object]:
+    """Draw the results of `functions` and `trees` that are in a folder, with their intervals."""
+    import matplotlib.pyplot as plt
+
+    plt.rcParams["svg.hashsalt"] = "phylocli"
+    panels = [
+        ("functions", "macro-F1 of functions", "labelled proteins per class", "per class", 1 / TERMS),
+        ("trees", "accuracy of models of trees", "labelled trees per model", "per kind", 1 / 3),
+    ]
+    drawing, axes = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
+    for axis, (name, title, label, suffix, chance) in zip(axes, panels, strict=True):
+        found = json.loads((results / f"{name}.json").read_text())
+        sizes = [key for key in found if key.endswith(suffix)]
+        methods = list(found[sizes[0]])
+        for place, method in enumerate(methods):
+            x = np.arange(len(sizes)) + (place - (len(methods) - 1) / 2) * 0.1
+            value, low, high = (np.array([found[size][method][key] for size in sizes]) for key in ("value", "low", "high"))
+            axis.errorbar(x, value, [value - low, high - value], fmt="o", ms=4, label=method)
+        axis.axhline(chance, color="grey", lw=0.8, ls=":")
+        axis.set(title=title, xlabel=label, ylim=(0, 1), xticks=range(len(sizes)))
+        axis.set_xticklabels([size.split()[0] for size in sizes])
+        axis.legend(fontsize=7, frameon=False, ncols=2)
+    drawing.savefig(out / "networks-benchmark.svg", metadata={"Date": None})
+    return {"figure": str(out / "networks-benchmark.svg")}
+
+
 def page(path: Path) -> dict[str, object]:
     """Return the CPU time and the wall time of a frame while the page is zoomed."""
     root = Path(__file__).resolve().parents[1]
@@ -254,7 +281,7 @@ def page(path: Path) -> dict[str, object]:
 def main() -> None:
     """Run one part, and print and write its figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=("functions", "trees", "page"))
+    parser.add_argument("part", choices=("functions", "trees", "figure", "page"))
     parser.add_argument("data", type=Path)
     parser.add_argument("-o", "--output", type=Path)
     given = parser.parse_args()
@@ -264,6 +291,8 @@ def main() -> None:
         found = page(given.data)
     elif given.output is None:
         parser.error("give -o OUT")
+    elif given.part == "figure":
+        found = figure(given.data, given.output)
     else:
         found = functions(given.data, given.output) if given.part == "functions" else trees(given.output)
         (given.output / f"{given.part}.json").write_text(json.dumps(found, indent=2) + "\n")
