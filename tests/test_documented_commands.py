@@ -36,7 +36,7 @@ PARSED_ONLY = {
     r"encoder.name=plm": "needs a checkpoint, or downloads one",
     r"(facebook|Rostlab)/|models rm": "downloads a model, or removes it; tests/checkpoints/test_hub.py does so",
     r"phylocli infomin|phylocli mi benchmark": "trains many encoders; tests/infomin and tests/mi run small ones",
-    r"torchrun|sbatch": "needs several processes or a cluster",
+    r"torchrun|sbatch|--cluster slurm": "needs several processes or a cluster",
     r"alphabet[= ]dna": "run by tests/views and tests/cli/test_train.py",
     r"--baselines? phmmer": "run by tests/probe",
     r"phylocli serve\b": "runs until it is stopped; tests/serve/test_page.py runs it",

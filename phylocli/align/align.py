@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 from collections.abc import Iterable, Iterator
@@ -9,13 +10,14 @@ from dataclasses import replace
 from typing import Any
 
 from phylocli.align.settings import Settings
-from phylocli.align.trim import Trim, drop_uncovered, parse_trim, trim_columns
+from phylocli.align.trim import drop_uncovered, parse_trim, trim_columns
 from phylocli.config.align import AlignConfig
-from phylocli.core import console
-from phylocli.core.errors import BadInputError
+from phylocli.core.errors import PhylocliError
 from phylocli.core.plugins import ALIGNERS
 from phylocli.core.protocols import AlignerPlugin
-from phylocli.core.threads import available_cores
+from phylocli.core.threads import available_cores, threads_each
+from phylocli.executors import Work, run_pieces
+from phylocli.executors.families import FamilyJournal
 from phylocli.formats.failures import Failures
 from phylocli.formats.family import Family
 from phylocli.formats.nucleotides import TRANSLATE, NucleotideCheck
@@ -30,6 +32,7 @@ def align_families(
     *,
     store: PathLike | None = None,
     failures: Failures | None = None,
+    journal: FamilyJournal | None = None,
     **options: Any,
 ) -> Iterator[Family]:
     """Yield each family aligned, in input order; names and their order are unchanged.
@@ -42,6 +45,7 @@ def align_families(
         store: folder of the store, whose profiles are used by the engine `profile` if neither `hmm` nor `seed_alignment` is
             given; None: profiles are built from the records' own alignments.
         failures: collects families that fail; None raises the first failure.
+        journal: results of an interrupted run.
         options: fields of `AlignConfig`.
 
     Raises:
@@ -56,37 +60,44 @@ def align_families(
         1
     """
     config = AlignConfig.of(config, options)
-    engine = ALIGNERS.load(config.engine)
-    rule = parse_trim(config.trim)
-    settings = Settings(config.hmm, config.seed_alignment, store, config.threads or available_cores())
-    return _align_each(families, config, engine, rule, settings, failures)
+    ALIGNERS.load(config.engine)
+    parse_trim(config.trim)
+    processes = 1 if config.cluster is None and config.jobs == 1 else config.jobs or available_cores()
+    threads = config.threads or (1 if config.cluster is not None else threads_each(processes))
+    settings = Settings(config.hmm, config.seed_alignment, store, threads)
+    return _align_each(families, config, settings, failures, journal)
 
 
 def _align_each(
     families: Iterable[Family],
     config: AlignConfig,
-    engine: AlignerPlugin,
-    rule: Trim,
     settings: Settings,
     failures: Failures | None,
+    journal: FamilyJournal | None,
 ) -> Iterator[Family]:
     start, members = time.monotonic(), 0
-    for family in console.progress(NucleotideCheck(fix=TRANSLATE).families(families), "alignments", unit="families"):
-        members += len(family)
-        logger.debug(f"{family.label}: aligning {len(family)} sequences, engine {config.engine}")
-        try:
-            aligned = _aligned(engine, family, config.engine, settings)
-            kept = trim_columns(drop_uncovered(aligned, config.min_coverage), rule)
-        except BadInputError as error:
+    work: Work[Family, Family] = Work(functools.partial(_align_one, config, settings))
+    pieces = ((family.label, family) for family in NucleotideCheck(fix=TRANSLATE).families(families))
+    results = run_pieces(work, pieces, jobs=config.jobs, cluster=config.cluster, journal=journal, title="alignments")
+    for label, result in results:
+        if isinstance(result, PhylocliError):
             if failures is None:
-                raise
-            failures.add(family.label, error)
+                raise result
+            failures.add(label, result)
             continue
         if failures is not None:
             failures.done += 1
-        yield kept
+        members += len(result)
+        yield result
     seconds = time.monotonic() - start
     logger.debug(f"aligned {members:,} sequences in {seconds:.1f} s, {members / max(seconds, 1e-9):,.0f} a second")
+
+
+def _align_one(config: AlignConfig, settings: Settings, family: Family) -> Family:
+    """Return a family aligned and trimmed."""
+    logger.debug(f"{family.label}: aligning {len(family)} sequences, engine {config.engine}")
+    aligned = _aligned(ALIGNERS.load(config.engine), family, config.engine, settings)
+    return trim_columns(drop_uncovered(aligned, config.min_coverage), parse_trim(config.trim))
 
 
 def _aligned(engine: AlignerPlugin, family: Family, name: str, settings: Settings) -> Family:

@@ -31,6 +31,7 @@ def command(
     listed at the end, with a non-zero exit code.
     """
     from phylocli.align import align_families
+    from phylocli.executors.families import family_journal
     from phylocli.formats import write_families
     from phylocli.formats.failures import Failures
     from phylocli.formats.provenance import write_sidecar
@@ -50,7 +51,8 @@ def command(
         genetic_code=config.code,
         on_failure=failures.add,
     )
-    aligned = align_families(source, config, store=store or default_root(), failures=failures)
-    write_families(failures.unless_all(aligned), output)
+    with family_journal(output, "align", config.identity()) as journal:
+        aligned = align_families(source, config, store=store or default_root(), failures=failures, journal=journal)
+        write_families(failures.unless_all(aligned), output)
     write_sidecar(output, "align", config.to_parameters())
     failures.raise_if_any()

@@ -44,9 +44,12 @@ def command(
 
     Branch lengths are expected substitutions per site under LG with Γ-distributed site rates. Every record carries a note of
     the engine, model and parameters that made its tree. A family that fails does not stop the others: failures are listed at
-    the end, with a non-zero exit code.
+    the end, with a non-zero exit code. If the command is interrupted, the same command continues: finished families are in
+    OUTPUT.partial until the output is complete.
     """
+    from phylocli.executors.families import family_journal
     from phylocli.formats.failures import Failures
+    from phylocli.store import Store
     from phylocli.tree.draw import check_target, drawn
     from phylocli.tree.infer import attach_trees, infer_trees
     from phylocli.tree.output import write_trees
@@ -57,13 +60,15 @@ def command(
     source = families(
         input, family=family, clan=clan, all_=all_, store=store, offline=offline, upto="fetch", on_failure=failures.add
     )
-    if tree is not None:
-        trees = attach_trees(source, tree, config, failures=failures)
-    else:
-        trees = infer_trees(source, config, failures=failures)
     for target in draw or []:
         check_target(target)
-    for target in dict.fromkeys(draw or []):
-        trees = drawn(trees, target, text_to_stdout=output not in (None, "-"))
-    write_trees(failures.unless_all(trees), output, config, format=format, store=store, to_store=to_store)
+    place = Store(store).root / "tree" if to_store else output
+    with family_journal(place, "tree", config.identity()) as journal:
+        if tree is not None:
+            trees = attach_trees(source, tree, config, failures=failures)
+        else:
+            trees = infer_trees(source, config, failures=failures, journal=journal)
+        for target in dict.fromkeys(draw or []):
+            trees = drawn(trees, target, text_to_stdout=output not in (None, "-"))
+        write_trees(failures.unless_all(trees), output, config, format=format, store=store, to_store=to_store)
     failures.raise_if_any()

@@ -5,18 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Annotated, Any, Self
+from typing import Any, Self
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import ValidationInfo, field_validator
 
 from phylocli.config.assignments import flat, nested
 from phylocli.config.base import Cli, Config, Layer
 from phylocli.config.train import TrainConfig, layers_of_training
 
 logger = logging.getLogger(__name__)
-
-Parallel = Annotated[int, Field(ge=1), Cli("-j", "--jobs", metavar="N", decisive=False)]
-"""Number of runs at a time."""
 
 
 class RunsConfig(Config):

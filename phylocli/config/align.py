@@ -7,11 +7,12 @@ from typing import Annotated, ClassVar
 
 from phylocli.config._translation import TranslationConfig
 from phylocli.config.base import Cli
+from phylocli.config.parallel import ParallelConfig
 from phylocli.config.types import Fraction, OnDuplicate, Threads
 from phylocli.core.plugins import ALIGNERS
 
 
-class AlignConfig(TranslationConfig):
+class AlignConfig(ParallelConfig, TranslationConfig):
     """How the sequences of each family are aligned."""
 
     table: ClassVar[str] = "align"

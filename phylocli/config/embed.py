@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer
 
 from phylocli.config._translation import TranslationConfig
 from phylocli.config.base import Cli
+from phylocli.config.parallel import ParallelConfig
 from phylocli.config.types import OnDuplicate, Threads
 from phylocli.core.errors import UsageError
 from phylocli.core.plugins import POOLINGS
@@ -48,7 +49,7 @@ def _shard(value: Any) -> Any:
     return Shard(int(match[1]) - 1, int(match[2]))
 
 
-class EmbedConfig(TranslationConfig):
+class EmbedConfig(ParallelConfig, TranslationConfig):
     """How `phylocli embed` computes and what it writes."""
 
     table: ClassVar[str] = "embed"

@@ -7,8 +7,9 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from phylocli.config._runs import Parallel, RunsConfig
+from phylocli.config._runs import RunsConfig
 from phylocli.config.base import Cli
+from phylocli.config.parallel import ParallelConfig
 from phylocli.config.train import TrainConfig
 from phylocli.config.types import Bands, Seeds
 from phylocli.core.errors import UsageError
@@ -23,7 +24,7 @@ SETTINGS = {
 """Training options of all runs unless the user sets others: short runs that differ only in their views."""
 
 
-class InfominConfig(RunsConfig):
+class InfominConfig(ParallelConfig, RunsConfig):
     """What `phylocli infomin` compares."""
 
     table: ClassVar[str] = "infomin"
@@ -42,8 +43,6 @@ class InfominConfig(RunsConfig):
     """Seeds that every view is trained with."""
     quality: Annotated[Literal["retrieval", "clan", "patristic"], Cli()] = "retrieval"
     """Metric of the figure."""
-    jobs: Parallel = 1
-    """Runs at a time."""
     train: TrainConfig = Field(default_factory=dict, validate_default=True)
     """Training options of all runs, by their names in [train]: `--set train.batch.pairs=64`."""
 

@@ -20,7 +20,7 @@ from phylocli.formats.toml import read_toml
 
 PROJECT_FILE = "phylocli.toml"
 
-_NO_STAGE = ("assignments", "base", "layers", "types")
+_NO_STAGE = ("assignments", "base", "layers", "parallel", "types")
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 from phylocli.config._tables import TABLES, LabelsConfig
 from phylocli.config.base import Cli
 from phylocli.config.generate import MIN_BITS
+from phylocli.config.parallel import ParallelConfig
 from phylocli.config.types import Device, Seed
 from phylocli.core.errors import UsageError
 from phylocli.core.plugins import BASELINES, BENCHMARKS, PROBES
@@ -70,7 +71,7 @@ _GroupingField = Annotated[
 ]
 
 
-class ProbeConfig(LabelsConfig):
+class ProbeConfig(ParallelConfig, LabelsConfig):
     """What `phylocli probe` evaluates."""
 
     table: ClassVar[str] = "probe"

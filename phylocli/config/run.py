@@ -20,6 +20,7 @@ from phylocli.config.families import FamiliesConfig
 from phylocli.config.fetch import FetchConfig
 from phylocli.config.map import MapConfig
 from phylocli.config.pairs import PairsConfig, SamplingConfig
+from phylocli.config.parallel import ParallelConfig
 from phylocli.config.probe import ProbeConfig
 from phylocli.config.train import TrainConfig, layers_of_training
 from phylocli.config.tree import TreeConfig
@@ -31,7 +32,7 @@ logger = logging.getLogger(__name__)
 DEFAULT_PAIRS = 50_000
 """Rows of the table of pairs, if one is needed and no number is given."""
 
-SHARED = ("seed", "alphabet")
+SHARED = ("seed", "alphabet", "jobs", "cluster")
 """Options of a run that apply to the stages which do not set their own."""
 
 OF_VIEW = ("min_dist", "max_dist", "unit", "relation", "species_pattern", "scheme")
@@ -48,7 +49,7 @@ class HoldoutConfig(Config):
     """Fraction of the members of each family, as whole clades."""
 
 
-class RunConfig(TranslationConfig):
+class RunConfig(ParallelConfig, TranslationConfig):
     """What a run does: its families, and each stage's options in the stage's table."""
 
     table: ClassVar[str] = "run"

@@ -7,7 +7,8 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from phylocli.config.base import Cli, Config
+from phylocli.config.base import Cli
+from phylocli.config.parallel import ParallelConfig
 from phylocli.config.types import Count, Fraction, Seed
 from phylocli.core.errors import UsageError
 
@@ -38,7 +39,7 @@ Amount = Annotated[tuple[int, int], BeforeValidator(_amount)]
 Rate = Annotated[float, Field(ge=0, allow_inf_nan=False), Cli(metavar="X")]
 
 
-class SimulateConfig(Config):
+class SimulateConfig(ParallelConfig):
     """How families are simulated."""
 
     table: ClassVar[str] = "simulate"

@@ -9,9 +9,10 @@ from typing import Annotated, Any, ClassVar
 from pydantic import AfterValidator, Field
 
 from phylocli import recipes as recipe_files
-from phylocli.config._runs import Parallel, RunsConfig
+from phylocli.config._runs import RunsConfig
 from phylocli.config.base import Cli, Layer
 from phylocli.config.layers import collect
+from phylocli.config.parallel import ParallelConfig
 from phylocli.config.train import VALIDATION_METRICS, TrainConfig
 from phylocli.config.types import Bands, Device, Seeds
 from phylocli.core.errors import unknown_name
@@ -27,7 +28,7 @@ def _metric(name: str) -> str:
     return name
 
 
-class SweepConfig(RunsConfig):
+class SweepConfig(ParallelConfig, RunsConfig):
     """What `phylocli sweep` trains."""
 
     table: ClassVar[str] = "sweep"
@@ -49,8 +50,6 @@ class SweepConfig(RunsConfig):
         "final_val_accuracy"
     )
     """Metric of the figure: a validation metric after the last step (final_…) or at its best (best_…)."""
-    jobs: Parallel = 1
-    """Runs at a time."""
     train: TrainConfig = Field(default_factory=dict, validate_default=True)
     """Training options of all runs, by their names in [train]: `--set train.batch.pairs=64`."""
 

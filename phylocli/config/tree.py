@@ -6,15 +6,16 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from phylocli.config.base import Cli, Config
-from phylocli.config.types import Fraction, Jobs, Seed
+from phylocli.config.base import Cli
+from phylocli.config.parallel import ParallelConfig
+from phylocli.config.types import Fraction, Seed
 from phylocli.core.errors import UsageError
 from phylocli.core.plugins import TREE_ENGINES
 
 ALIGNMENT, LIKELIHOOD = "Alignment and distances", "Likelihood and support"
 
 
-class TreeConfig(Config):
+class TreeConfig(ParallelConfig):
     """How the tree of each family is inferred."""
 
     table: ClassVar[str] = "tree"
@@ -27,7 +28,6 @@ class TreeConfig(Config):
     """Root at the midpoint, at the least variance of root-to-tip distances, or not at all."""
     outgroup: Annotated[tuple[str, ...], Cli(metavar="ID", multiple=True)] = ()
     """Root above this member; may be repeated."""
-    jobs: Jobs = 1
     timeout: Annotated[float | None, Field(gt=0), Cli(metavar="S", decisive=False)] = None
     """Time limit of a family in seconds; a family that takes longer fails, the others continue."""
     seed: Seed = 0

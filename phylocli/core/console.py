@@ -13,7 +13,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -119,14 +119,18 @@ class ProgressTask(Protocol):
     def advance(self, amount: float = 1) -> None:
         """Move on by `amount` units."""
 
-    def update(self, *, total: float | None = None, description: str | None = None) -> None:
-        """Change the displayed values."""
+    def update(
+        self, *, total: float | None = None, description: str | None = None, status: Callable[[], str] | None = None
+    ) -> None:
+        """Change the displayed values; `status` returns more words at each display: failures, workers."""
 
 
 class _SilentTask:
     def advance(self, amount: float = 1) -> None: ...
 
-    def update(self, *, total: float | None = None, description: str | None = None) -> None: ...
+    def update(
+        self, *, total: float | None = None, description: str | None = None, status: Callable[[], str] | None = None
+    ) -> None: ...
 
 
 class _LoggedTask:
@@ -135,16 +139,24 @@ class _LoggedTask:
     def __init__(self, description: str, total: float | None, unit: str) -> None:
         self._description, self._total, self._unit = description, total, unit
         self._done = 0.0
+        self._status: Callable[[], str] = str
         self._start = time.monotonic()
 
     def advance(self, amount: float = 1) -> None:
         self._done += amount
 
-    def update(self, *, total: float | None = None, description: str | None = None) -> None:
+    def update(
+        self, *, total: float | None = None, description: str | None = None, status: Callable[[], str] | None = None
+    ) -> None:
         self._total = self._total if total is None else total
         self._description = description or self._description
+        self._status = status or self._status
 
     def __str__(self) -> str:
+        status = self._status()
+        return f"{self._so_far()}; {status}" if status else self._so_far()
+
+    def _so_far(self) -> str:
         seconds = time.monotonic() - self._start
         if not self._done:
             return f"{self._description}: {duration(seconds)} so far"
@@ -214,7 +226,7 @@ class _Display:
                 self._bars = _bars()
                 self._bars.start()
             self._running += 1
-            return self._bars, self._bars.add_task(description, total=total, unit=unit)
+            return self._bars, self._bars.add_task(description, total=total, unit=unit, status=str)
 
     def remove(self, task: TaskID) -> None:
         """Take a bar away, and the display with the last one."""
@@ -261,7 +273,20 @@ def _bars() -> Progress:
                 return Text.assemble(self._size.render(task), " ", self._rate.render(task))
             return Text.assemble(self._count.render(task), " ", unit)
 
-    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), Amount(), TimeRemainingColumn())
+    class Status(ProgressColumn):
+        """Failures, workers, and the link to a dashboard."""
+
+        def render(self, task: Task) -> Text:
+            return Text(task.fields["status"](), style="dim")
+
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        Amount(),
+        TimeRemainingColumn(),
+        Status(),
+    )
     return Progress(*columns, console=stderr(), transient=True)
 
 
@@ -289,8 +314,12 @@ def progress_task(description: str, total: float | None = None, unit: str = "") 
         def advance(self, amount: float = 1) -> None:
             bars.advance(number, amount)
 
-        def update(self, *, total: float | None = None, description: str | None = None) -> None:
+        def update(
+            self, *, total: float | None = None, description: str | None = None, status: Callable[[], str] | None = None
+        ) -> None:
             bars.update(number, total=total, description=description)
+            if status is not None:
+                bars.update(number, status=status)
 
     try:
         yield Task()

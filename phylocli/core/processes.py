@@ -176,8 +176,9 @@ def run_program(
             errors="replace",
             start_new_session=True,  # a separate process group, which can be ended as a whole
         )
+        end = None if timeout is None else time.monotonic() + timeout
         try:
-            out, err = process.communicate(timeout=timeout)
+            out, err = _outputs(process, end)
         except subprocess.TimeoutExpired as error:
             raise TimeoutError(f"{Path(program).name} was stopped after {timeout:g} s") from error
         finally:
@@ -188,6 +189,20 @@ def run_program(
         os.close(watched)
         os.close(held)
     return subprocess.CompletedProcess(list(command), process.returncode, out, err)
+
+
+def _outputs(process: subprocess.Popen[str], end: float | None) -> tuple[str, str]:
+    """Return the outputs of a program that ends before a time."""
+    while True:
+        left = None if end is None else max(0.0, end - time.monotonic())
+        if threading.current_thread() is not threading.main_thread():
+            # An exception that another thread raises in this one (`tree.parallel.time_limit`) does not end a system call.
+            left = 0.5 if left is None else min(left, 0.5)
+        try:
+            return process.communicate(timeout=left)
+        except subprocess.TimeoutExpired:
+            if end is not None and time.monotonic() >= end:
+                raise
 
 
 _called_off: ctypes.c_bool | None = None  # of this worker process, shared with its parent

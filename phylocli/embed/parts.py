@@ -7,18 +7,22 @@ computes its parts.
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
+import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from phylocli.config.embed import Shard
-from phylocli.core.errors import BadInputError, UsageError
+from phylocli.core.errors import BadInputError, PhylocliError, UsageError
+from phylocli.core.threads import limit_threads
 from phylocli.embed.inputs import Checksum
 from phylocli.embed.throughput import Meter
 from phylocli.embed.to_table import Tabulator
+from phylocli.executors import Work, run_pieces
 from phylocli.formats import Sequence
-from phylocli.formats.streams import locks, write_text
+from phylocli.formats.streams import locks, open_output, write_text
 from phylocli.formats.tables import TableWriter, read_parquet_metadata
 from phylocli.formats.tables.parts import (
     FORMAT,
@@ -30,6 +34,7 @@ from phylocli.formats.tables.parts import (
     part_path,
     read_manifest,
 )
+from phylocli.models.device import choose_device
 
 logger = logging.getLogger(__name__)
 
@@ -128,6 +133,9 @@ def write_parts(
     size: int,
     meter: Meter,
     checksum: str = "",
+    jobs: int = 1,
+    cluster: str | None = None,
+    threads: int = 1,
 ) -> tuple[int, int]:
     """Compute the missing or damaged parts of a shard; return the number of parts computed, and of all parts.
 
@@ -140,6 +148,10 @@ def write_parts(
         meter: counts the progress.
         checksum: of the input, if known beforehand. Otherwise (a pipe) it is compared at the end, and the computed parts are
             removed if it differs.
+        jobs: number of processes; 1 uses the current process.
+        cluster: a cluster instead of processes, see `ClusterConfig.parse`. Workers that see the folder write into it;
+            others send their parts.
+        threads: of each process, or worker of a cluster.
 
     Raises:
         BadInputError: the folder, or an existing part, belongs to another input.
@@ -149,20 +161,41 @@ def write_parts(
     parts = total = 0
     computed: list[Path] = []
     seen = Checksum()
-    for number, part in enumerate(cut(sequences, size)):
-        parts, total = number + 1, total + len(part)
-        for sequence in part:
-            seen.add(sequence)
-        residues = sum(len(s.residues) for s in part)
-        path = part_path(folder, number)
-        if number not in shard or _is_done(path, part):
-            meter.skipped(len(part), residues)
-            continue
-        with TableWriter(path, maker.schema(input=digest(part)), "parquet") as writer:
-            for table, count, done in maker.tables(part, meter.computed):
-                writer.write(table)
-                meter.done(count, done)
-        computed.append(path)
+
+    def missing_ones() -> Iterator[tuple[str, tuple[int, list[Sequence]]]]:
+        nonlocal parts, total
+        for number, part in enumerate(cut(sequences, size)):
+            parts, total = number + 1, total + len(part)
+            for sequence in part:
+                seen.add(sequence)
+            path = part_path(folder, number)
+            if number not in shard or _is_done(path, part):
+                meter.skipped(len(part), sum(len(s.residues) for s in part))
+                continue
+            computed.append(path)
+            yield path.name, (number, part)
+
+    if jobs == 1 and cluster is None:
+        for _, (number, part) in missing_ones():
+            _write_part(part_path(folder, number), part, maker, meter)
+    else:
+        text = (folder / MANIFEST).read_text(encoding="utf-8")
+        device = maker.model.device
+        maker.model.to("cpu")  # to be sent
+        work = Work(
+            functools.partial(_compute_part, maker, folder.resolve(), text),
+            functools.partial(_begin, maker, str(device), threads),
+            unit="parts",
+            fix="use a smaller --shard-size or --max-tokens, or workers with more memory",
+        )
+        for name, result in run_pieces(work, missing_ones(), jobs=jobs, cluster=cluster):
+            if isinstance(result, PhylocliError):
+                raise result
+            count, residues, data = result
+            if data is not None:
+                with open_output(folder / name, compress=False) as stream:
+                    stream.write(data)
+            meter.done(count, residues)
     known = read_manifest(folder)  # another shard may have written it in the meantime
     if known.get("input", str(seen)) != str(seen) or is_part_beyond(folder, parts):
         for path in computed:
@@ -175,6 +208,40 @@ def write_parts(
     if missing:
         logger.info(f"{folder}: {len(missing)} of {parts} parts are missing; other shards compute them")
     return len(computed), parts
+
+
+def _write_part(path: Path, part: list[Sequence], maker: Tabulator, meter: Meter | None = None) -> None:
+    with TableWriter(path, maker.schema(input=digest(part)), "parquet") as writer:
+        for table, count, residues in maker.tables(part, None if meter is None else meter.computed):
+            writer.write(table)
+            if meter is not None:
+                meter.done(count, residues)
+
+
+def _begin(maker: Tabulator, device: str, threads: int) -> None:
+    """Prepare a worker."""
+    limit_threads(threads)
+    maker.model.to(choose_device(device if device == "cpu" else "auto"))
+
+
+def _compute_part(
+    maker: Tabulator, folder: Path, manifest: str, numbered: tuple[int, list[Sequence]]
+) -> tuple[int, int, bytes | None]:
+    """Compute a part in a worker; return the numbers of its sequences and residues, and its bytes if it is not written."""
+    number, part = numbered
+    try:
+        sees_folder = (folder / MANIFEST).read_text(encoding="utf-8") == manifest
+    except OSError:
+        sees_folder = False
+    data = None
+    if sees_folder:
+        _write_part(part_path(folder, number), part, maker)
+    else:
+        with tempfile.TemporaryDirectory(prefix="phylocli-") as scratch:
+            path = part_path(Path(scratch), number)
+            _write_part(path, part, maker)
+            data = path.read_bytes()
+    return len(part), sum(len(s.residues) for s in part), data
 
 
 def _is_done(path: Path, part: list[Sequence]) -> bool:

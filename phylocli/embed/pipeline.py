@@ -15,7 +15,7 @@ from phylocli.config.embed import EmbedConfig, Shard
 from phylocli.core import console
 from phylocli.core.errors import UsageError
 from phylocli.core.processes import WorkerPool
-from phylocli.core.threads import limit_threads
+from phylocli.core.threads import available_cores, limit_threads, threads_each
 from phylocli.core.words import counted
 from phylocli.embed.disk_space import check_space, forecast
 from phylocli.embed.embedder import untrained as random_weights
@@ -74,7 +74,12 @@ def embed_file(
     import torch
 
     limit_threads(config.threads)
+    alone = config.jobs == 1 and config.cluster is None
     folder = _folder(output, parts=config.shard is not None or config.shard_size > 0)
+    if folder is None and not alone:
+        raise UsageError(
+            "several workers can only share the parts of a folder", fix="give -o FOLDER/, or omit --jobs and --cluster"
+        )
     if folder is not None and format not in (None, "parquet"):
         raise UsageError("a folder contains Parquet parts", fix="omit --format, or name one file with -o")
     if folder is None:
@@ -108,7 +113,21 @@ def embed_file(
     if folder is None:
         assert format is not None
         return _one_table(sources, output, maker, known, config.on_duplicate, format, config.code, parameters)
-    job = _Job(sources, folder, config.on_duplicate, config.shard_size or SHARD_SIZE[config.per_residue], config.code)
+    if not alone and len(places) > 1:
+        raise UsageError(
+            "--jobs and --cluster are for one kind of device", fix="name one device, or omit --jobs and --cluster"
+        )
+    threads = config.threads or (1 if config.cluster is not None else threads_each(config.jobs or available_cores()))
+    job = _Job(
+        sources,
+        folder,
+        config.on_duplicate,
+        config.shard_size or SHARD_SIZE[config.per_residue],
+        config.code,
+        config.jobs,
+        config.cluster,
+        threads,
+    )
     part = config.shard or Shard()
     with locks.exclusive(folder, f".shard-{part.index + 1}-of-{part.count}.lock"):
         return _many_parts(job, maker, known, part, list(map(str, places)), parameters)
@@ -189,6 +208,9 @@ class _Job:
     on_duplicate: OnDuplicate
     size: int
     genetic_code: int | None
+    jobs: int = 1
+    cluster: str | None = None
+    threads: int = 1
 
     def run(self, maker: Tabulator, shard: Shard, known: Survey | None, label: str = "") -> tuple[int, Meter]:
         """Compute a shard's missing parts; return their number, and the measurements."""
@@ -202,7 +224,16 @@ class _Job:
         with Meter(known, label) as meter:
             checksum = known.checksum if known is not None else ""
             computed, _ = write_parts(
-                sequences, self.folder, maker, shard=shard, size=self.size, meter=meter, checksum=checksum
+                sequences,
+                self.folder,
+                maker,
+                shard=shard,
+                size=self.size,
+                meter=meter,
+                checksum=checksum,
+                jobs=self.jobs,
+                cluster=self.cluster,
+                threads=self.threads,
             )
         return computed, meter
 

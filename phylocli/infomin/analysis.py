@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import hashlib
-import itertools
 import json
 import logging
 import math
@@ -15,10 +14,9 @@ from typing import Any
 import polars as pl
 
 from phylocli.config.infomin import InfominConfig
-from phylocli.core import console
-from phylocli.core.errors import BadInputError, UsageError
-from phylocli.core.processes import WorkerPool
-from phylocli.core.threads import limit_threads, threads_each
+from phylocli.core.errors import BadInputError, PhylocliError, UsageError
+from phylocli.core.threads import available_cores, limit_threads, threads_each
+from phylocli.executors import Work, run_pieces
 from phylocli.formats import Family, read_families, write_families
 from phylocli.formats.provenance import provenance
 from phylocli.formats.streams import STDIO, PathLike, atomic_path, locks, write_text
@@ -92,7 +90,16 @@ def analyse(
         pattern = _save_splits(folder, records, seeds, config.train.validation.fraction)
         train = config.train.updated(device="cpu", validation={"split": pattern})
         variation = as_variation(cells, train.encoder.parameters)
-        sweep([source], folder / "sweep", variations=[variation], seeds=seeds, jobs=config.jobs, train=train, cache=cache)
+        sweep(
+            [source],
+            folder / "sweep",
+            variations=[variation],
+            seeds=seeds,
+            jobs=config.jobs,
+            cluster=config.cluster,
+            train=train,
+            cache=cache,
+        )
         runs = plan([train.named_recipe], [variation], seeds)
         by_name = {cell.name: cell for cell in cells}
         scored = {
@@ -102,7 +109,7 @@ def analyse(
         at = folder / "sweep" / "runs"
         tasks = [(at / run.name, source, scored[run.seed], run.seed, cache) for run in runs]
         rows = []
-        for run, found in zip(runs, _measured(tasks, config.jobs), strict=True):
+        for run, found in zip(runs, _measured(tasks, config), strict=True):
             cell = by_name[str(run.varied["view"])]
             figures = {name: value for name, value in found.items() if name not in SETTLED}
             rows.append({"view": cell.name, "kind": cell.kind, "seed": run.seed, **figures, "matched": cell.distance})
@@ -143,24 +150,24 @@ def _parts(family: Family, fraction: float, seed: int) -> list[tuple[str, list[s
     return [(part, [name for name in family.ids if (name in out) == held]) for part, held in HELD_OUT.items()]
 
 
-def _measured(tasks: Sequence[tuple[Path, Path, list[Family], int, Cache]], jobs: int) -> Iterator[Figures]:
+Task = tuple[Path, Path, list[Family], int, Cache]
+
+
+def _measured(tasks: Sequence[Task], config: InfominConfig) -> Iterator[Figures]:
     """Yield the result of `measure` for each run, in order."""
-    with console.progress_task("measuring", len(tasks)) as bar, contextlib.ExitStack() as stack:
-        if jobs > 1:
-            pool = stack.enter_context(WorkerPool(jobs, _begin, (jobs,)))
-            found: Iterator[Figures] = pool.map(_measure_run, *zip(*tasks, strict=True))
-        else:
-            found = itertools.starmap(_measure_run, tasks)
-        for values in found:
-            yield values
-            bar.advance()
+    alone = config.jobs == 1 and config.cluster is None
+    threads = 1 if config.cluster is not None else threads_each(config.jobs or available_cores())
+    work = Work(_measure_run, None if alone else functools.partial(limit_threads, threads), unit="runs")
+    pieces = ((task[0].name, task) for task in tasks)
+    results = run_pieces(work, pieces, jobs=config.jobs, cluster=config.cluster, title="measuring", total=len(tasks))
+    for _, found in results:
+        if isinstance(found, PhylocliError):
+            raise found
+        yield found
 
 
-def _begin(jobs: int) -> None:
-    limit_threads(threads_each(jobs))
-
-
-def _measure_run(run: Path, source: Path, scored: list[Family], seed: int, cache: Cache) -> Figures:
+def _measure_run(task: Task) -> Figures:
+    run, source, scored, seed, cache = task
     return measure(run, [source], scored, seed, cache=cache)
 
 

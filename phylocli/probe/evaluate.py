@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass, field, replace
 from typing import TypedDict
@@ -16,6 +17,7 @@ from phylocli.core import console
 from phylocli.core.errors import PhylocliError, UsageError
 from phylocli.core.plugins import PROBES
 from phylocli.core.protocols import ProbePlugin
+from phylocli.executors import Work, run_pieces
 from phylocli.probe.evaluation_spec import TITLE
 from phylocli.probe.inputs.dataset import Dataset
 from phylocli.probe.inputs.embedding import Embedding
@@ -32,6 +34,7 @@ from phylocli.probe.report.data import (
     TaskInfo,
 )
 from phylocli.probe.report.projection import project
+from phylocli.probe.tasks import Measurement
 from phylocli.statistics.bootstrap import Estimate, holm, interval, paired_difference, replicate
 
 logger = logging.getLogger(__name__)
@@ -51,6 +54,8 @@ def evaluate(
     title: str = TITLE,
     published: str = "",
     seed: int = 0,
+    jobs: int = 1,
+    cluster: str | None = None,
 ) -> Metrics:
     """Evaluate embeddings on the labels of their sequences, without reading or writing files.
 
@@ -65,6 +70,8 @@ def evaluate(
         title: title of the report.
         published: published results, as a sentence.
         seed: random seed of folds, clusterings, subsamples and the bootstrap.
+        jobs: number of processes; 1 uses the current process, 0 one process per core.
+        cluster: a cluster instead of processes, see `ClusterConfig.parse`.
 
     Raises:
         UsageError: no embeddings are given, a requested probe does not exist or does not apply, or no probe applies.
@@ -77,11 +84,11 @@ def evaluate(
     chosen = _applicable(tasks, data, named[0])
     leakage = _leakage(data, seed)
     scorer = _Scorer(data, named, replicates, seed)
-    steps = sum(len(task.levels) for task in chosen) * len(named)
-    with console.progress_task("probing", steps) as bar:
-        for task in chosen:
-            for level in task.levels:
-                scorer.score(task, level, bar.advance)
+    cells = [(task.name, level, k) for task in chosen for level in task.levels for k in range(len(named))]
+    measured = _measured_cells(cells, data, named, replicates, seed, jobs, cluster)
+    for task in chosen:
+        for level in task.levels:
+            scorer.score(task, level, measured)
     for layer, embedding in layers:
         scorer.score_layer(layer, embedding, chosen)
     return Metrics(
@@ -104,6 +111,66 @@ def evaluate(
         leakage=leakage,
         maps=project(data, named, projection, seed),
     )
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """What a probe found for one embedding at one level, and the bootstrap replicates of each metric."""
+
+    found: Measurement
+    draws: dict[str, npt.NDArray[np.float64]]
+
+
+_Place = tuple[str, str, int]
+"""A probe, a level, and the number of an embedding."""
+
+
+def _measured_cells(
+    cells: SequenceOf[_Place],
+    data: Dataset,
+    embeddings: SequenceOf[Embedding],
+    replicates: int,
+    seed: int,
+    jobs: int,
+    cluster: str | None,
+) -> Iterator[_Cell | None]:
+    """Yield the results of all probes, in order; those of search programs, which are no data, are computed here."""
+    here = {k for k, embedding in enumerate(embeddings) if embedding.search is not None}
+    movable = [None if k in here else embedding for k, embedding in enumerate(embeddings)]
+    alone = jobs == 1 and cluster is None
+    function = functools.partial(_measure_cell, data, embeddings if alone else movable, replicates, seed)
+    pieces = ((f"{task}, {level}: {embeddings[k].name}", (task, level, k)) for task, level, k in cells)
+    moved = cells if alone else [cell for cell in cells if cell[2] not in here]
+    sent = ((label, cell) for label, cell in pieces if alone or cell[2] not in here)
+    work = Work(function, unit="")
+    results = run_pieces(work, sent, jobs=jobs, cluster=cluster, title="probing", total=len(moved))
+    for cell in cells:
+        if not alone and cell[2] in here:
+            yield _measure_cell(data, embeddings, replicates, seed, cell)
+            continue
+        _, found = next(results)
+        if isinstance(found, PhylocliError):
+            raise found
+        yield found
+
+
+def _measure_cell(
+    data: Dataset, embeddings: SequenceOf[Embedding | None], replicates: int, seed: int, cell: _Place
+) -> _Cell | None:
+    name, level, k = cell
+    probe, embedding = PROBES.load(name), embeddings[k]
+    assert embedding is not None
+    if not applies_to(probe, embedding):
+        return None
+    logger.debug(f"{name}, {level}: {embedding.name}")
+    found = probe.measure(data, embedding, level, seed)
+    known = [estimate for estimate in found.estimates if estimate.metric in probe.METRICS]
+    return _Cell(found, {e.metric: replicate(e, replicates, seed, _groups(data, e)) for e in known})
+
+
+def _groups(data: Dataset, estimate: Estimate) -> npt.NDArray[np.int64] | None:
+    """Return the groups that the bootstrap resamples."""
+    return data.groups(estimate.rows) if estimate.groups is None else estimate.groups
 
 
 def task_names() -> list[str]:
@@ -253,15 +320,20 @@ class _Scorer:
     notes: list[Note] = field(default_factory=list)
     layers: list[LayerRow] = field(default_factory=list)
 
-    def score(self, task: _Task, level: str, advance: Callable[[], None]) -> None:
-        """Evaluate every embedding at one level, and compare the first with the others."""
+    def score(self, task: _Task, level: str, measured: Iterator[_Cell | None]) -> None:
+        """Report every embedding at one level, and compare the first with the others.
+
+        Args:
+            task: the probe.
+            level: the column of labels.
+            measured: the results for each embedding are taken from it; None where the probe does not apply.
+        """
         first: dict[str, tuple[Estimate, np.ndarray]] = {}
         chance: dict[str, float] = {}
         for embedding in self.embeddings:
-            if applies_to(task.probe, embedding):
-                logger.debug(f"{task.name}, {level}: {embedding.name}")
-                self._measure(task, level, embedding, first, chance)
-            advance()
+            cell = next(measured)
+            if cell is not None:
+                self._report(task, level, embedding, cell, first, chance)
         for metric, value in chance.items():
             n = first[metric][0].n if metric in first else 0
             self.metrics.append(
@@ -277,15 +349,16 @@ class _Scorer:
                 )
             )
 
-    def _measure(
+    def _report(
         self,
         task: _Task,
         level: str,
         embedding: Embedding,
+        cell: _Cell,
         first: dict[str, tuple[Estimate, np.ndarray]],
         chance: dict[str, float],
     ) -> None:
-        found = task.probe.measure(self.data, embedding, level, self.seed)
+        found = cell.found
         if embedding is self.embeddings[0] and found.note:
             self.notes.append(Note(task.name, level, found.note))
         for name, (x, y) in found.curves.items():
@@ -295,8 +368,7 @@ class _Scorer:
             estimate = estimates.get(metric)
             if estimate is None:
                 continue
-            groups = self.data.groups(estimate.rows) if estimate.groups is None else estimate.groups
-            draws = replicate(estimate, self.replicates, self.seed, groups)
+            groups, draws = _groups(self.data, estimate), cell.draws[metric]
             figures = _figures(estimate, draws)
             self.metrics.append(MetricRow(embedding=embedding.name, task=task.name, level=level, metric=metric, **figures))
             if estimate.chance is not None:

@@ -129,6 +129,8 @@ def probe(
         title=config.title or spec.title,
         published=spec.published,
         seed=config.seed,
+        jobs=config.jobs,
+        cluster=config.cluster,
     )
     parameters = {**config.to_parameters(), "tasks": [task.name for task in metrics.tasks], "baselines": wanted}
     metrics.provenance = dict(provenance("probe", parameters, config.seed))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from phylocli.config.simulate import SimulateConfig
 from phylocli.core.alphabet import AMINO_ACIDS
 from phylocli.core.errors import PhylocliError
 from phylocli.core.words import counted
+from phylocli.executors import Work, run_pieces
 from phylocli.formats.family import Family
 from phylocli.formats.tree import Tree
 from phylocli.simulate.indels import History, Insertion
@@ -62,11 +64,19 @@ def simulate_families(config: SimulateConfig | None = None, **options: Any) -> I
         5
     """
     config = SimulateConfig.of(config, options)
-    return simulate(Settings.of(config), config.number, config.seed, prefix=config.prefix)
+    settings = Settings.of(config)
+    return simulate(settings, config.number, config.seed, prefix=config.prefix, jobs=config.jobs, cluster=config.cluster)
 
 
 def simulate(
-    settings: Settings | None = None, n: int = 1, seed: int = 0, *, aligned: bool = True, prefix: str = "SIM"
+    settings: Settings | None = None,
+    n: int = 1,
+    seed: int = 0,
+    *,
+    aligned: bool = True,
+    prefix: str = "SIM",
+    jobs: int = 1,
+    cluster: str | None = None,
 ) -> Iterator[SimulatedFamily]:
     """Simulate families from settings whose parts are objects; see `simulate_families`.
 
@@ -76,21 +86,34 @@ def simulate(
         seed: same settings and seed, same families.
         aligned: whether rows are the true alignment; False needs less memory for large families with many insertions.
         prefix: of accessions (`SIM00001`, …); members are named `SIM00001_1`, …, or like the tips of a given tree.
+        jobs: number of processes; 1 uses the current process, 0 one process per core.
+        cluster: a cluster instead of processes, see `ClusterConfig.parse`.
 
     Raises:
         UsageError: rates for which there is no tree, or motifs that do not fit.
         PhylocliError: a true alignment with more letters than fit into memory.
     """
-    settings = settings or Settings()
-    for index in range(n):
-        rng = np.random.default_rng([seed, index])
-        label = f"{prefix}{index + 1:05d}"
-        tree = settings.tree.draw(index, rng)
-        if not settings.tree.given:
-            numbers = np.cumsum(tree.is_tip)
-            names = [f"{label}_{k}" if tip else "" for k, tip in zip(numbers.tolist(), tree.is_tip.tolist(), strict=True)]
-            tree = Tree(tree.parent, tree.length, names)
-        yield _evolve(settings, tree, label, aligned, rng)
+    function = functools.partial(_simulate_one, settings or Settings(), seed, aligned, prefix)
+    pieces = ((_label(prefix, index), index) for index in range(n))
+    for _, result in run_pieces(Work(function), pieces, jobs=jobs, cluster=cluster, title="families", total=n):
+        if isinstance(result, PhylocliError):
+            raise result
+        yield result
+
+
+def _label(prefix: str, index: int) -> str:
+    return f"{prefix}{index + 1:05d}"
+
+
+def _simulate_one(settings: Settings, seed: int, aligned: bool, prefix: str, index: int) -> SimulatedFamily:
+    rng = np.random.default_rng([seed, index])
+    label = _label(prefix, index)
+    tree = settings.tree.draw(index, rng)
+    if not settings.tree.given:
+        numbers = np.cumsum(tree.is_tip)
+        names = [f"{label}_{k}" if tip else "" for k, tip in zip(numbers.tolist(), tree.is_tip.tolist(), strict=True)]
+        tree = Tree(tree.parent, tree.length, names)
+    return _evolve(settings, tree, label, aligned, rng)
 
 
 def _evolve(settings: Settings, tree: Tree, label: str, aligned: bool, rng: np.random.Generator) -> SimulatedFamily:

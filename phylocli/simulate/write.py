@@ -53,7 +53,16 @@ def write_simulated(
     with contextlib.ExitStack() as stack:
         stream = stack.enter_context(open_text_output(target))
         table = stack.enter_context(TableWriter(sites, sites_schema())) if sites is not None else None
-        for found in simulate(settings, n, config.seed, aligned=chosen != "fasta", prefix=config.prefix):
+        found_families = simulate(
+            settings,
+            n,
+            config.seed,
+            aligned=chosen != "fasta",
+            prefix=config.prefix,
+            jobs=config.jobs,
+            cluster=config.cluster,
+        )
+        for found in found_families:
             family = found.family
             if chosen == "stockholm":
                 stockholm.write_family(family, stream)

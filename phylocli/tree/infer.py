@@ -14,11 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from phylocli.config.tree import TreeConfig
-from phylocli.core import console
 from phylocli.core.alphabet import MISSING, encode_states
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.core.plugins import TREE_ENGINES
 from phylocli.core.words import counted
+from phylocli.executors.families import FamilyJournal
 from phylocli.formats.failures import Failures
 from phylocli.formats.family import Family, check_tips
 from phylocli.formats.nucleotides import NucleotideCheck
@@ -48,7 +48,12 @@ MATRIX_UP_TO = 20_000
 
 
 def infer_trees(
-    families: Iterable[Family], config: TreeConfig | None = None, *, failures: Failures | None = None, **options: Any
+    families: Iterable[Family],
+    config: TreeConfig | None = None,
+    *,
+    failures: Failures | None = None,
+    journal: FamilyJournal | None = None,
+    **options: Any,
 ) -> Iterator[Family]:
     """Infer the tree of each family, and yield the families in input order.
 
@@ -63,6 +68,7 @@ def infer_trees(
         families: aligned families.
         config: the configuration; None uses the defaults.
         failures: collects families that fail; None raises the first failure.
+        journal: results of an interrupted run.
         options: fields of `TreeConfig` that override the configuration, such as `engine="nj", refine=False`.
 
     Raises:
@@ -84,8 +90,18 @@ def infer_trees(
     checked = NucleotideCheck().families(families)
     if config.engine == "auto":
         checked = _announcing_engine(checked, config)
-    results = ordered_map(infer_tree, checked, config, config.jobs, config.timeout, prepare)
-    yield from _collect_failures(console.progress(results, "trees", unit="families"), failures)
+    results = ordered_map(
+        infer_tree,
+        checked,
+        config,
+        config.jobs,
+        config.timeout,
+        prepare,
+        cluster=config.cluster,
+        journal=journal,
+        title="trees",
+    )
+    yield from _collect_failures(results, failures)
 
 
 def attach_trees(

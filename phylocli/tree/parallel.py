@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import signal
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import NoReturn, TypeVar
 
 from threadpoolctl import ThreadpoolController
 
 from phylocli.core.errors import PhylocliError
-from phylocli.core.processes import WorkerPool
-from phylocli.core.threads import available_cores
+from phylocli.executors import Work, run_pieces
+from phylocli.executors.families import FamilyJournal
 from phylocli.formats.family import Family
 
 Options = TypeVar("Options")
 Result = Family | PhylocliError
-
-_AHEAD = 4  # number of queued families per process
 
 _AGAIN = 5.0  # interval in seconds at which the time limit is signalled again, because a library may swallow the exception
 
@@ -40,6 +37,10 @@ def ordered_map(
     jobs: int,
     timeout: float | None = None,
     prepare: Callable[[Options], None] | None = None,
+    *,
+    cluster: str | None = None,
+    journal: FamilyJournal | None = None,
+    title: str = "",
 ) -> Iterator[tuple[str, Result]]:
     """Apply a function to families in parallel, and yield label and result or failure of each, in input order.
 
@@ -49,49 +50,39 @@ def ordered_map(
         options: passed to every call of `work`.
         jobs: number of processes; 1 uses the current process, 0 one process per core.
         timeout: time limit for each family in seconds of wall time; a family that exceeds it is a failure. Calls of compiled
-            libraries are not interrupted. The time limit uses signals, so that outside the main thread a separate process is
-            used even if `jobs` is 1.
+            libraries are not interrupted.
         prepare: a module-level function that loads the libraries of `work`; called once in each process before the first
-            family with a time limit, because interrupting the import of a library may crash the process later.
+            family with a time limit, because interrupting the import of a library may crash the process later, and in each
+            worker of a cluster, which is not used if it has no such library.
+        cluster: a cluster instead of processes, see `ClusterConfig.parse`.
+        journal: results of an interrupted run.
+        title: description in the progress display.
     """
-    if jobs == 1 and (timeout is None or threading.current_thread() is threading.main_thread()):
-        for family in families:
-            yield family.label, _attempt(work, family, options, timeout, prepare)
-        return
-    count = jobs or available_cores()
-    waiting: deque[tuple[str, Future[Result]]] = deque()
-    with WorkerPool(count) as pool:
-        for family in families:
-            waiting.append((family.label, pool.submit(_attempt, work, family, options, timeout, prepare)))
-            if len(waiting) >= count * _AHEAD:
-                label, future = waiting.popleft()
-                yield label, future.result()
-        while waiting:
-            label, future = waiting.popleft()
-            yield label, future.result()
+    early = None
+    if prepare is not None and (timeout is not None or cluster is not None):
+        early = functools.partial(_prepare, prepare, options)
+    described: Work[Family, Family] = Work(functools.partial(_attempt, work, options, timeout), early)
+    pieces = ((family.label, family) for family in families)
+    yield from run_pieces(described, pieces, jobs=jobs, cluster=cluster, journal=journal, title=title)
 
 
-def _attempt(
-    work: Callable[[Family, Options], Family],
-    family: Family,
-    options: Options,
-    timeout: float | None,
-    prepare: Callable[[Options], None] | None,
-) -> Result:
+def _prepare(prepare: Callable[[Options], None], options: Options) -> None:
+    if (prepare, options) not in _prepared:
+        prepare(options)
+        _prepared.add((prepare, options))
+
+
+def _attempt(work: Callable[[Family, Options], Family], options: Options, timeout: float | None, family: Family) -> Family:
     try:
-        if prepare is not None and timeout is not None and (prepare, options) not in _prepared:
-            prepare(options)
-            _prepared.add((prepare, options))
         # One thread per family: families are processed in parallel, and with small matrices thread synchronisation costs
         # more than it saves.
         with _thread_pools().limit(limits=1), time_limit(timeout):
             return work(family, options)
-    except PhylocliError as error:
-        return error
     except OutOfTime:
-        return PhylocliError(f"{family.label}: stopped after {timeout:g} s", fix="raise --timeout")
+        raise PhylocliError(f"{family.label}: stopped after {timeout:g} s", fix="raise --timeout") from None
     except MemoryError:
-        return PhylocliError(f"{family.label}: out of memory", fix="use --engine veryfasttree, or fewer --jobs")
+        what = f"{family.label}: out of memory"
+        raise PhylocliError(what, fix="use --engine veryfasttree, or fewer --jobs") from None
 
 
 @functools.cache
@@ -104,9 +95,13 @@ def _thread_pools() -> ThreadpoolController:
 
 @contextmanager
 def time_limit(seconds: float | None) -> Iterator[None]:
-    """Raise `OutOfTime` if the block takes longer than `seconds`; main thread only. None sets no limit."""
+    """Raise `OutOfTime` if the block takes longer than `seconds`; None sets no limit."""
     if seconds is None:
         yield
+        return
+    if threading.current_thread() is not threading.main_thread():
+        with _time_limit_of_thread(seconds):
+            yield
         return
 
     def stop(signum: int, frame: object) -> NoReturn:
@@ -122,3 +117,31 @@ def time_limit(seconds: float | None) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
         if left:  # restore the caller's alarm
             signal.setitimer(signal.ITIMER_REAL, max(left - (time.monotonic() - start), 1e-3), interval)
+
+
+@contextmanager
+def _time_limit_of_thread(seconds: float) -> Iterator[None]:
+    """The same outside the main thread, which alone handles signals: another thread raises the exception in this one."""
+    thread, ended, lock = threading.get_ident(), threading.Event(), threading.Lock()
+
+    def watch() -> None:
+        wait = seconds
+        while not ended.wait(wait):
+            with lock:
+                if not ended.is_set():
+                    _raise_in(thread, OutOfTime)
+            wait = _AGAIN
+
+    watcher = threading.Thread(target=watch, daemon=True, name="phylocli-time-limit")
+    watcher.start()
+    try:
+        yield
+    finally:
+        with lock:
+            ended.set()
+            _raise_in(thread, None)  # takes back one that has not been raised yet
+        watcher.join()
+
+
+def _raise_in(thread: int, kind: type[BaseException] | None) -> None:
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), None if kind is None else ctypes.py_object(kind))

@@ -19,10 +19,8 @@ from phylocli.formats.family import Family
 from phylocli.tree.parallel import ordered_map
 
 
-def families(n: int, read: list[int] | None = None) -> Iterator[Family]:
+def families(n: int) -> Iterator[Family]:
     for i in range(n):
-        if read is not None:
-            read.append(i)
         yield Family([f"m{i}"], ["MKV"], accession=f"PF{i}")
 
 
@@ -94,14 +92,6 @@ def test_results_keep_the_order_of_the_input_and_failures_are_values() -> None:
         kinds = [type(result) for _, result in results]
         assert kinds == [Family, BadInputError, Family, Family, Family]
         assert str(results[1][1]) == "PF1 is bad\nwhy: so it is\nfix: mend it"
-
-
-def test_input_is_read_only_as_far_ahead_as_processes_need() -> None:
-    read: list[int] = []
-    results = ordered_map(note, families(1000, read), "done", 2)
-    next(results)
-    assert len(read) <= 10
-    results.close()  # type: ignore[attr-defined]
 
 
 def test_a_closed_pipe_ends_the_work_and_its_programs_at_once(tmp_path: Path) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import shlex
 from collections.abc import Iterator, Sequence
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +17,8 @@ from phylocli.config.sweep import SweepConfig
 from phylocli.config.train import TrainConfig
 from phylocli.core import console
 from phylocli.core.errors import PhylocliError, UsageError
-from phylocli.core.processes import WorkerPool
-from phylocli.core.threads import limit_threads, threads_each
+from phylocli.core.threads import available_cores, limit_threads, threads_each
+from phylocli.executors import Work, run_pieces
 from phylocli.formats.provenance import provenance
 from phylocli.formats.streams import STDIO, PathLike, locks, write_text
 from phylocli.train.checks import check_config
@@ -79,7 +79,8 @@ def sweep(
     Args:
         inputs: family records with trees, or pairs tables.
         output: the folder of the sweep.
-        config: the configuration; None uses the defaults. With `jobs` above 1, runs are in separate processes.
+        config: the configuration; None uses the defaults. With `jobs` other than 1, runs are in separate
+            processes; with `cluster`, on a cluster that shares the folder.
         variations: varied settings in addition to the options `vary` and `bands`.
         cache: the cache of compiled families, see `train_model`.
         **options: fields of `SweepConfig` that override the configuration.
@@ -110,7 +111,8 @@ def sweep(
         for found in {found.view.name: found for found in configs}.values():
             check_view(compiled, found)
         sources = [str(source) for source in inputs]
-        threads = threads_each(config.jobs) if config.jobs > 1 else 0
+        alone = config.jobs == 1 and config.cluster is None
+        threads = 0 if alone else 1 if config.cluster is not None else threads_each(config.jobs or available_cores())
         todo = [
             Job(run, sources, folder / RUNS / run.name, found, cache, threads)
             for run, found in zip(runs, configs, strict=True)
@@ -120,7 +122,7 @@ def sweep(
         write_text(folder / "provenance.json", json.dumps(facts, indent=2, default=str) + "\n")
         outcomes: dict[str, Outcome] = {}
         try:
-            for job, outcome in _in_processes(todo, config.jobs) if config.jobs > 1 else _one_by_one(todo):
+            for job, outcome in _one_by_one(todo) if alone else _in_parallel(todo, config.jobs, config.cluster):
                 outcomes[job.run.name] = outcome
                 if outcome.error:
                     logger.warning(f"{job.run.name} failed: {outcome.error}")
@@ -179,19 +181,17 @@ def _one_by_one(jobs: list[Job]) -> Iterator[tuple[Job, Outcome]]:
             return
 
 
-def _in_processes(jobs: list[Job], count: int) -> Iterator[tuple[Job, Outcome]]:
+def _in_parallel(jobs: list[Job], count: int, cluster: str | None) -> Iterator[tuple[Job, Outcome]]:
     # No grace period: workers that are asked to stop save a checkpoint first, which may take long.
-    with WorkerPool(count, grace=None, level=console.QUIET) as pool:
-        futures = [(job, pool.submit(perform, job)) for job in jobs]
-        for number, (job, future) in enumerate(futures, 1):
-            try:
-                outcome = future.result()
-            except BrokenProcessPool:
-                outcome = Outcome("its process died; the system may have killed it for lack of memory")
+    work = Work(perform, grace=None, level=console.QUIET, unit="runs")
+    pieces = ((job.run.name, job) for job in jobs)
+    results = run_pieces(work, pieces, jobs=count, cluster=cluster, title="runs", total=len(jobs))
+    with contextlib.closing(results):
+        for number, (job, (_, result)) in enumerate(zip(jobs, results, strict=True), 1):
+            outcome = Outcome(_words(result)) if isinstance(result, PhylocliError) else result
             logger.info(f"run {number} of {len(jobs)} ended: {job.run.name}")
             yield job, outcome
             if outcome.stopped is not None:
-                pool.end()
                 return
 
 
@@ -207,7 +207,11 @@ def perform(job: Job) -> Outcome:
     except Stopped as stopped:
         return Outcome(stopped=stopped.exit_code)
     except PhylocliError as error:
-        return Outcome(": ".join(part for part in (error.what, error.why) if part))
+        return Outcome(_words(error))
     except Exception as error:  # noqa: BLE001  any error: the other runs continue
         return Outcome(f"{type(error).__name__}: {error}".split("\n", 1)[0])
     return Outcome()
+
+
+def _words(error: PhylocliError) -> str:
+    return ": ".join(part for part in (error.what, error.why) if part)

@@ -1,0 +1,253 @@
+"""What a cluster costs: overhead of each engine, the limits of the scheduler, memory, and random kills.
+
+    python benchmarks/scale.py overhead [--workers 2] [--seconds 0.001,0.01,0.1,1,10]
+    python benchmarks/scale.py workers [--counts 10,100,1000] [--seconds 1]
+    python benchmarks/scale.py memory [--pieces 25000]
+    python benchmarks/scale.py kills [--kills 50] [--families 2000] [--of worker,scheduler,client]
+
+Pieces sleep, so that the figures are those of the engines and not of a busy machine; the load is printed beside them.
+`workers` runs all workers in one process, as threads: the limit that it shows is that of scheduler and client together,
+which share the core with them, and so a lower bound.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import hashlib
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from phylocli.executors import Work, run_pieces
+from phylocli.executors.dask_cluster import close_clusters
+
+
+def nap(seconds: float, index: int) -> int:
+    """One piece."""
+    time.sleep(seconds)
+    return index
+
+
+def timed(seconds: float, count: int, warm: int, **engine: object) -> float:
+    """Return the wall seconds of so many pieces, from the first result on after the workers have started."""
+    work = Work(functools.partial(nap, seconds))
+    results = run_pieces(work, ((f"p{i}", i) for i in range(warm + count)), **engine)  # type: ignore[arg-type]
+    for _ in range(warm):
+        next(results)
+    start = time.perf_counter()
+    found = sum(1 for _ in results)
+    assert found == count, (found, count)
+    return time.perf_counter() - start
+
+
+def overhead(options: argparse.Namespace) -> None:
+    """Pieces a second, and the cost of Dask over the process pool."""
+    print("seconds a piece\tpieces\tideal s\tprocesses s\tDask s\tprocesses: pieces/s\tDask: pieces/s\tDask over processes")
+    for seconds in map(float, options.seconds.split(",")):
+        count = max(2 * options.workers, min(2000, int(options.budget * options.workers / seconds)))
+        warm = 4 * options.workers
+        pool = timed(seconds, count, warm, jobs=options.workers)
+        dask = timed(seconds, count, warm, cluster=f"local:{options.workers}")
+        ideal = seconds * count / options.workers
+        rates = f"{count / pool:,.0f}\t{count / dask:,.0f}"
+        print(f"{seconds:g}\t{count}\t{ideal:.2f}\t{pool:.2f}\t{dask:.2f}\t{rates}\t{dask / pool - 1:+.1%}", flush=True)
+
+
+def workers(options: argparse.Namespace) -> None:
+    """The same call on more and more workers."""
+    import dask
+    from distributed import LocalCluster
+
+    print("workers\tpieces\tseconds a piece\twall s\tpieces/s\tideal pieces/s\tefficiency\tmemory MB")
+    for count in map(int, options.counts.split(",")):
+        with dask.config.set({"distributed.scheduler.allowed-failures": 0, "distributed.worker.profile.enabled": False}):
+            cluster = LocalCluster(
+                n_workers=count, threads_per_worker=1, processes=False, dashboard_address=None, memory_limit=0
+            )
+        pieces = count * options.rounds
+        wall = timed(options.seconds, pieces, count, cluster=cluster.scheduler_address)
+        ideal = count / options.seconds
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        row = f"{wall:.1f}\t{pieces / wall:,.0f}\t{ideal:,.0f}\t{pieces / wall / ideal:.0%}\t{memory:,.0f}"
+        print(f"{count}\t{pieces}\t{options.seconds:g}\t{row}", flush=True)
+        close_clusters()
+        cluster.close()
+
+
+def memory(options: argparse.Namespace) -> None:
+    """Memory of client and scheduler, which are one process, over many pieces."""
+    print("pieces done\tmemory MB")
+    work = Work(functools.partial(nap, 0.0))
+    results = run_pieces(work, ((f"p{i}", i) for i in range(options.pieces)), cluster="local:1")
+    for done, _ in enumerate(results, 1):
+        if done in (1, options.pieces) or done % (options.pieces // 5) == 0:
+            pages = int(Path("/proc/self/statm").read_text().split()[1])
+            print(f"{done}\t{pages * os.sysconf('SC_PAGE_SIZE') / 1e6:.0f}", flush=True)
+
+
+# --- random kills ---
+
+PHYLOCLI = [sys.executable, "-m", "phylocli"]
+
+
+def children(process: int) -> list[int]:
+    """Return all descendants of a process."""
+    found: list[int] = []
+    try:
+        direct = [int(word) for word in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+    except OSError:
+        return []
+    for child in direct:
+        found += [child, *children(child)]
+    return found
+
+
+def is_worker(process: int) -> bool:
+    """Return whether a process computes families."""
+    try:
+        command = Path(f"/proc/{process}/cmdline").read_bytes()
+    except OSError:
+        return False
+    return b"spawn_main" in command or b"dask_worker" in command
+
+
+def alive(process: int) -> bool:
+    """Return whether a process exists and is no zombie."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+class Scheduler:
+    """A scheduler with workers, all of which can be killed and started again."""
+
+    def __init__(self, folder: Path, count: int) -> None:
+        self.folder, self.count, self.processes = folder, count, list[subprocess.Popen[bytes]]()
+        self.start()
+
+    def start(self) -> None:
+        """Start a new one."""
+        for process in self.processes:
+            process.kill()
+            process.wait()
+        file = self.folder / "scheduler.json"
+        file.unlink(missing_ok=True)
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": self.folder}
+        script = "from distributed.cli.dask_{} import main; main()"
+        command = [sys.executable, "-c", script.format("scheduler"), "--host", "127.0.0.1", "--port", "0", "--no-dashboard"]
+        self.processes = [subprocess.Popen([*command, "--scheduler-file", str(file)], **quiet)]  # type: ignore[call-overload]
+        while not (file.exists() and file.read_text().endswith("}")):
+            time.sleep(0.05)
+        self.address = json.loads(file.read_text())["address"]
+        worker = [sys.executable, "-c", script.format("worker"), self.address, "--nthreads", "1", "--no-dashboard"]
+        self.processes += [subprocess.Popen(worker, **quiet) for _ in range(self.count)]  # type: ignore[call-overload]
+
+    def close(self) -> None:
+        """End all."""
+        for process in self.processes:
+            process.terminate()
+        for process in self.processes:
+            process.wait()
+
+
+def kills(options: argparse.Namespace) -> None:
+    """Random SIGKILLs while trees are inferred; the output must be that of an undisturbed run, and no process may remain."""
+    rng = random.Random(options.seed)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        families, log = folder / "families.sto", folder / "log"
+        simulate = ["simulate", "-n", str(options.families), "--tips", "4:8", "--length", "30", "-o", str(families), "-q"]
+        subprocess.run([*PHYLOCLI, *simulate], check=True)
+        tree = ["tree", str(families), "--engine", "nj", "--no-refine"]
+        subprocess.run([*PHYLOCLI, *tree, "-o", str(folder / "whole.sto")], check=True)
+        wanted = hashlib.sha256((folder / "whole.sto").read_bytes()).hexdigest()
+        print("killed\tengine\tkills\truns\tseconds\tfamilies\tsame bytes\tprocesses left")
+        for kind in options.of.split(","):
+            for engine in ("processes", "dask") if kind != "scheduler" else ("dask",):
+                output, start, count, started = folder / f"{kind}-{engine}.sto", time.monotonic(), 0, 0
+                scheduler = Scheduler(folder, 2) if kind == "scheduler" else None
+                seen: set[int] = set()
+                while True:
+                    where = ["--jobs", "2"] if engine == "processes" else ["--cluster", "local:2"]
+                    if scheduler is not None:
+                        where = ["--cluster", scheduler.address]
+                    with log.open("ab") as stream:
+                        process = subprocess.Popen([*PHYLOCLI, *tree, *where, "-o", str(output)], stderr=stream)
+                    started += 1
+                    # A kill must let some families complete, or a run never ends: after the first has been written down.
+                    journal = Path(f"{output}.partial")
+                    size = journal.stat().st_size if journal.exists() else 0
+                    while process.poll() is None and count < options.kills:
+                        seen |= set(children(process.pid))
+                        if not journal.exists() or journal.stat().st_size <= size:
+                            time.sleep(0.02)
+                            continue
+                        time.sleep(rng.uniform(0, options.pause))
+                        size = journal.stat().st_size if journal.exists() else 0
+                        victims = {
+                            "client": [process.pid],
+                            "worker": [child for child in children(process.pid) if is_worker(child)],
+                            "scheduler": [] if scheduler is None else [scheduler.processes[0].pid],
+                        }[kind]
+                        if not victims or process.poll() is not None:
+                            continue
+                        os.kill(rng.choice(victims), signal.SIGKILL)
+                        count += 1
+                        if kind == "scheduler":
+                            process.wait()
+                            assert scheduler is not None
+                            scheduler.start()
+                            break
+                    if process.wait() == 0:
+                        break
+                if scheduler is not None:
+                    scheduler.close()
+                time.sleep(2)
+                same = hashlib.sha256(output.read_bytes()).hexdigest() == wanted
+                left = sum(alive(child) for child in seen)
+                row = f"{count}\t{started}\t{time.monotonic() - start:.0f}\t{output.read_text().count('//' + chr(10))}"
+                print(f"{kind}\t{engine}\t{row}\t{same}\t{left}", flush=True)
+                if not same or left:
+                    print(log.read_text()[-3000:], file=sys.stderr)
+
+
+def main() -> None:
+    """Run one of the benchmarks."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parts = parser.add_subparsers(required=True)
+    part = parts.add_parser("overhead")
+    part.add_argument("--workers", type=int, default=2)
+    part.add_argument("--seconds", default="0.001,0.01,0.1,1,10")
+    part.add_argument("--budget", type=float, default=20, help="seconds of ideal time for a row")
+    part.set_defaults(function=overhead)
+    part = parts.add_parser("workers")
+    part.add_argument("--counts", default="10,100,1000")
+    part.add_argument("--seconds", type=float, default=1)
+    part.add_argument("--rounds", type=int, default=20, help="pieces for each worker")
+    part.set_defaults(function=workers)
+    part = parts.add_parser("memory")
+    part.add_argument("--pieces", type=int, default=25_000)
+    part.set_defaults(function=memory)
+    part = parts.add_parser("kills")
+    part.add_argument("--kills", type=int, default=50)
+    part.add_argument("--families", type=int, default=2000)
+    part.add_argument("--of", default="worker,scheduler,client")
+    part.add_argument("--pause", type=float, default=1.0, help="longest time between two kills, after some progress")
+    part.add_argument("--seed", type=int, default=0)
+    part.set_defaults(function=kills)
+    options = parser.parse_args()
+    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
+    options.function(options)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+"""Options of stages that consist of many independent pieces: processes of this machine, or a cluster."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from phylocli.config.base import Cli, Config, Layer
+from phylocli.config.types import Jobs
+from phylocli.core.errors import UsageError, unknown_name
+from phylocli.formats.toml import read_toml
+
+BATCH_SYSTEMS = ("slurm", "pbs", "sge", "lsf")
+LOCAL = "local"
+_ADDRESS = re.compile(r"(tcp|tls|ws|wss|ucx|inproc)://\S+")
+_TIME = re.compile(r"(\d+-)?\d+(:\d\d){1,2}")
+
+
+def _walltime(value: str) -> str:
+    if not _TIME.fullmatch(value):
+        raise ValueError(f"{value!r} is not a time; write it as 02:00:00")
+    return value
+
+
+def _adapt(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"(\d+):(\d+)", value)
+    if match is None or int(match[2]) < max(1, int(match[1])):
+        raise ValueError(f"{value!r} is not a range of workers; write it as 1:200")
+    return int(match[1]), int(match[2])
+
+
+class ClusterConfig(Config):
+    """A cluster, as described by a TOML file for `--cluster`; also what the short forms of that option stand for."""
+
+    type: Literal["local", "address", "slurm", "pbs", "sge", "lsf"] = "local"
+    """Kind of cluster: processes of this machine, a running scheduler, or a batch system."""
+    address: str | None = None
+    """Address of a running Dask scheduler."""
+    workers: Annotated[int, Field(ge=0)] = 0
+    """Number of workers (0: all cores of this machine, or one for a batch system)."""
+    adapt: Annotated[tuple[int, int] | None, BeforeValidator(_adapt)] = None
+    """Minimum and maximum number of workers, as in 1:200; they are requested as long as there is work for them."""
+    queue: str | None = None
+    """Queue or partition."""
+    account: str | None = None
+    """Account or project that is charged."""
+    cores: Annotated[int, Field(ge=1)] = 1
+    """Cores per job."""
+    processes: Annotated[int, Field(ge=1)] = 1
+    """Workers per job, which share its cores and memory."""
+    memory: str = "4 GB"
+    """Memory per job, or per worker of a local cluster."""
+    walltime: Annotated[str, AfterValidator(_walltime)] = "01:00:00"
+    """Time limit of a job; a worker ends before it, between two pieces, and is replaced."""
+    interface: str | None = None
+    """Network interface of workers and scheduler, such as ib0."""
+    python: str | None = None
+    """Python interpreter of the workers; by default the one of this command."""
+    prologue: tuple[str, ...] = ()
+    """Lines of the job script before the worker starts, such as `module load python`."""
+    directives: tuple[str, ...] = ()
+    """Further directives of the job script, such as `--constraint=avx2`."""
+    local_directory: str | None = None
+    """Scratch folder of the workers, on their own disk."""
+    log_directory: str | None = None
+    """Folder for the output of the jobs; by default none is kept."""
+    start_timeout: Annotated[int, Field(ge=1)] = 3600
+    """Time in seconds to wait for the first worker."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.type == "address") != (self.address is not None):
+            raise UsageError("a cluster with an address has the type 'address', and no other", fix='write type = "address"')
+        if self.address is not None and not _ADDRESS.fullmatch(self.address):
+            raise UsageError(f"{self.address!r} is not the address of a scheduler", fix="write it as tcp://host:8786")
+        return self
+
+    @classmethod
+    def parse(cls, text: str) -> ClusterConfig:
+        """Return the cluster that the value of `--cluster` describes.
+
+        Args:
+            text: `local`, `local:4`, an address such as `tcp://host:8786`, a batch system, or the path of a TOML file.
+
+        Raises:
+            UsageError: none of these, or an unknown key in the file.
+            BadInputError: a file that is not TOML.
+
+        Examples:
+            >>> from phylocli.config.parallel import ClusterConfig
+            >>> ClusterConfig.parse("local:4").workers
+            4
+        """
+        if _ADDRESS.fullmatch(text):
+            return cls(type="address", address=text)
+        kind, colon, number = text.partition(":")
+        if kind == LOCAL:
+            if colon and not (number.isascii() and number.isdigit() and int(number)):
+                raise UsageError(f"{text!r} has no number of workers", fix="write it as local:4")
+            return cls(workers=int(number or 0))
+        if text in BATCH_SYSTEMS:
+            return cls.model_validate({"type": text})
+        if not text.endswith(".toml"):
+            raise unknown_name(
+                "unknown cluster", text, [LOCAL, *BATCH_SYSTEMS], more=", tcp://HOST:PORT, or a file that ends in .toml"
+            )
+        return cls._read(Path(text))
+
+    @classmethod
+    def _read(cls, path: Path) -> ClusterConfig:
+        found = read_toml(path)
+        return cls.layered([Layer(str(path), found.get("cluster", found), folder=path.parent)])
+
+
+def _known(text: str) -> str:
+    ClusterConfig.parse(text)
+    return text
+
+
+Cluster = Annotated[
+    str,
+    AfterValidator(_known),
+    Cli(
+        "--cluster",
+        metavar="local[:N]|tcp://HOST:PORT|slurm|FILE.toml",
+        also=(LOCAL, *BATCH_SYSTEMS),
+        decisive=False,
+        file=True,
+    ),
+]
+
+
+class ParallelConfig(Config):
+    """Base of stages that consist of many independent pieces."""
+
+    jobs: Jobs = 1
+    cluster: Cluster | None = None
+    """Run on a Dask cluster instead of processes: local workers, a running scheduler, a batch system (slurm, pbs, sge, lsf),
+    or a TOML file."""

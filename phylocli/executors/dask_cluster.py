@@ -1,0 +1,373 @@
+"""Pieces on a Dask cluster: local workers, a running scheduler, or jobs of a batch system (dask-jobqueue).
+
+Dask schedules, moves pieces to workers that join or are idle, and repeats those of lost workers. This module connects to it,
+checks that workers have the same phylocli, and counts the deaths that a piece has caused.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import logging
+import pickle
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from phylocli.config.parallel import ClusterConfig
+from phylocli.core.errors import MissingDependencyError, PhylocliError, ServiceError
+from phylocli.core.threads import available_cores
+from phylocli.executors.work import STRIKES, TOPIC, Died, Done, Piece, Work
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+logger = logging.getLogger(__name__)
+
+AHEAD = 2
+"""Number of bundles under way for each worker, so that the next one is there when one has ended."""
+
+REFRESH = 1.0
+"""Seconds between two looks at the workers."""
+
+STRANDED = 5.0
+"""Seconds after which a bundle is submitted again if workers are idle. Dask does not look again for a worker for what was
+submitted while none was accepted."""
+
+_SETTINGS: dict[str, object] = {
+    "distributed.scheduler.allowed-failures": 0,  # a death is reported at once; `pieces` counts them
+    "distributed.scheduler.worker-saturation": 1.0,
+    "distributed.deploy.lost-worker-timeout": "120 s",  # a worker process of this machine is started again meanwhile
+    "distributed.worker.daemon": False,  # so that pieces may start processes
+    "logging": {"distributed": "critical", "distributed.client": "critical", "asyncio": "critical"},
+}
+
+
+@dataclass
+class _Bundle:
+    """A bundle under way.
+
+    Attributes:
+        arguments: pickled, of its pieces.
+        submitted: when.
+        future: of its present attempt.
+        starts: number of workers that have started this attempt.
+    """
+
+    arguments: list[bytes]
+    submitted: float
+    future: Any
+    starts: int = 0
+
+
+@dataclass
+class _Connection:
+    """A client, and the cluster if this process has started it."""
+
+    client: Client
+    cluster: Any
+    own: bool
+
+
+_connections: dict[ClusterConfig, _Connection] = {}
+
+
+def close_clusters() -> None:
+    """End the clusters that this process has started, and their workers."""
+    while _connections:
+        _, connection = _connections.popitem()
+        with contextlib.suppress(Exception):  # the scheduler may be gone
+            connection.client.close(timeout=5)
+        if connection.cluster is not None:
+            with contextlib.suppress(Exception):
+                connection.cluster.close(timeout=10)
+
+
+atexit.register(close_clusters)
+
+
+class DaskCluster:
+    """A cluster on which the pieces of one call run; it stays open for later calls of this process.
+
+    Args:
+        work: the function.
+        config: the cluster.
+
+    Raises:
+        MissingDependencyError: Dask is not installed.
+        ServiceError: the scheduler does not answer.
+    """
+
+    def __init__(self, work: Work[Any, Any], config: ClusterConfig) -> None:
+        try:
+            import distributed  # noqa: F401
+        except ImportError as error:
+            raise MissingDependencyError("--cluster needs Dask", fix="pip install 'phylocli[dask]'") from error
+        self._config = config
+        self._name = f"phylocli-{uuid.uuid4().hex[:12]}"
+        self._work = pickle.dumps(work, protocol=5)
+        self._bundles: dict[int, _Bundle] = {}
+        self._tickets: dict[str, int] = {}
+        self._attempts = 0
+        self._refused: dict[str, str] = {}
+        self._accepted = 0
+        self._looked = 0.0
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> DaskCluster:
+        from distributed import as_completed
+
+        from phylocli import __version__
+        from phylocli.executors import admission
+
+        self._connection = _connected(self._config)
+        client = self._client = self._connection.client
+        self._completed = as_completed([], loop=client.loop, with_results=True, raise_errors=False)
+        client.subscribe_topic(TOPIC, self._note)
+        import cloudpickle
+
+        cloudpickle.register_pickle_by_value(admission)
+        try:
+            client.register_plugin(admission.Admission(self._name, __version__, self._work), name=self._name)
+        finally:
+            cloudpickle.unregister_pickle_by_value(admission)
+        self._wait_for_worker()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        with contextlib.suppress(Exception):  # the scheduler may be gone
+            self._client.cancel(list(self._completed.futures), force=True)
+            self._completed.clear()
+            self._client.unregister_worker_plugin(self._name)
+        if error is not None and not isinstance(error, GeneratorExit | PhylocliError):
+            close_clusters()
+
+    @property
+    def workers(self) -> int:
+        """Number of accepted workers, at the last look."""
+        return self._accepted
+
+    @property
+    def capacity(self) -> int:
+        """Some bundles for each worker; enough for those that an adaptive cluster may get."""
+        if time.monotonic() - self._looked > REFRESH:
+            self._look()
+        adapted = self._config.adapt[1] if self._config.adapt else 0
+        return AHEAD * max(1, self.workers, adapted)
+
+    @property
+    def dashboard(self) -> str:
+        """The link to Dask's dashboard."""
+        return self._client.dashboard_link or ""
+
+    def start(self, ticket: int, bundle: list[Piece]) -> None:
+        """Submit a bundle to the scheduler."""
+        self._submit(ticket, [piece.argument for piece in bundle])
+
+    def _submit(self, ticket: int, arguments: list[bytes]) -> None:
+        from phylocli.executors.dask_worker import perform_bundle
+
+        self._attempts += 1
+        key = f"{self._name}-{self._attempts}"
+        future = self._client.submit(
+            perform_bundle, self._name, ticket, arguments, key=key, resources={self._name: 1}, pure=False
+        )
+        self._tickets[key] = ticket
+        with self._lock:
+            self._bundles[ticket] = _Bundle(arguments, time.monotonic(), future)
+        self._completed.add(future)
+
+    def finished(self, *, wait: bool = True) -> list[tuple[int, Done | Died]]:
+        """Return the bundles that have ended."""
+        found: list[tuple[int, Done | Died]] = []
+        while True:
+            for future, outcome in self._completed.next_batch(block=False):
+                ticket = self._tickets.pop(future.key, None)
+                if ticket is not None:  # not one that was submitted again
+                    found.append((ticket, self._outcome(ticket, future, outcome)))
+                    with self._lock:
+                        del self._bundles[ticket]
+            if found or not wait:
+                return found
+            with self._completed.thread_condition:
+                if not self._completed.has_ready():
+                    self._completed.thread_condition.wait(0.1)
+            if time.monotonic() - self._looked > REFRESH:
+                self._look()
+                self._submit_stranded()
+
+    def _outcome(self, ticket: int, future: Any, outcome: Any) -> Done | Died:
+        from distributed import KilledWorker
+
+        if future.status == "finished":
+            done, messages = outcome
+            for name, level, text in messages:
+                logging.getLogger(name).log(level, text)
+            return done
+        error = outcome[1] if isinstance(outcome, tuple) else outcome
+        if isinstance(error, KilledWorker):
+            starts = self._bundles[ticket].starts
+            # A scheduler of someone else has its own number of repetitions, after which no more are worth while.
+            return Died(0 if starts == 0 else 1 if self._connection.own else max(starts, STRIKES))
+        if future.status == "error":
+            raise error
+        raise ServiceError(
+            "the connection to the Dask scheduler was lost",
+            fix="run the same command again; it continues with the results on disk",
+        )
+
+    def _submit_stranded(self) -> None:
+        """Submit again what waits although workers are idle."""
+        now = time.monotonic()
+        with self._lock:
+            waiting = {ticket: bundle for ticket, bundle in self._bundles.items() if bundle.starts == 0}
+            running = len(self._bundles) - len(waiting)
+        if running >= self._accepted:
+            return
+        for ticket, bundle in waiting.items():
+            if now - bundle.submitted > STRANDED:
+                del self._tickets[bundle.future.key]
+                self._client.cancel([bundle.future])
+                self._submit(ticket, bundle.arguments)
+
+    def _note(self, event: Any) -> None:
+        """Take an event of a worker; called by the client's own thread."""
+        _, message = event
+        if message.get("name") != self._name:
+            return
+        if "started" in message:
+            with self._lock:
+                bundle = self._bundles.get(message["started"])
+                if bundle is not None:
+                    bundle.starts += 1
+        elif "refused" in message and message["refused"] not in self._refused:
+            self._refused[message["refused"]] = message["why"]
+            logger.warning(f"the worker {message['refused']} is not used: {message['why']}")
+        self._looked = 0.0
+
+    def _look(self) -> None:
+        known = self._client.scheduler_info(n_workers=-1)["workers"]
+        loop = self._client.loop
+        assert loop is not None
+        loop.add_callback(self._client._update_scheduler_info, n_workers=-1)
+        self._accepted = sum(1 for found in known.values() if found.get("resources", {}).get(self._name))
+        self._looked = time.monotonic()
+
+    def _wait_for_worker(self) -> None:
+        """Wait for the first worker that is accepted.
+
+        Raises:
+            ServiceError: none came, or all were refused.
+        """
+        end = time.monotonic() + self._config.start_timeout
+        told = time.monotonic() + 10
+        while True:
+            self._client.sync(self._client._update_scheduler_info, n_workers=-1)
+            self._look()
+            if self._accepted:
+                return
+            present = self._client.scheduler_info(n_workers=-1)["workers"]
+            if present and all(address in self._refused for address in present):
+                why = next(iter(self._refused.values()))
+                raise ServiceError("no worker of the cluster can be used", why=why, fix="start workers that can")
+            if time.monotonic() > end:
+                raise ServiceError(
+                    f"no worker came within {self._config.start_timeout} s",
+                    why=next(iter(self._refused.values()), None),
+                    fix="look at the queue, or raise start_timeout in the file of the cluster",
+                )
+            if told and time.monotonic() > told:
+                logger.info("waiting for the first worker of the cluster")
+                told = 0.0
+            time.sleep(0.1)
+
+
+def _connected(config: ClusterConfig) -> _Connection:
+    """Return the connection to a cluster, which is started at its first use."""
+    known = _connections.get(config)
+    if known is not None and known.client.status == "running":
+        return known
+    import dask
+    from distributed import Client
+
+    dask.config.set(_SETTINGS)
+    for name in ("distributed", "asyncio", "tornado"):  # what matters is reported by events and errors
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    if config.type == "address":
+        try:
+            client = Client(config.address, timeout=30, set_as_default=False)
+        except (OSError, TimeoutError) as error:
+            raise ServiceError(
+                f"the Dask scheduler {config.address} does not answer",
+                why=str(error).split("\n", 1)[0] or None,
+                fix="start it with 'dask scheduler', or check the address",
+            ) from error
+        found = _Connection(client, None, own=False)
+    else:
+        cluster = _local(config) if config.type == "local" else _batch(config)
+        found = _Connection(Client(cluster, set_as_default=False), cluster, own=True)
+    _connections[config] = found
+    link = found.client.dashboard_link
+    logger.info(f"cluster: {found.client.scheduler_info()['address']}" + (f", dashboard {link}" if link else ""))
+    return found
+
+
+def _local(config: ClusterConfig) -> Any:
+    from distributed import LocalCluster
+
+    scratch = config.local_directory or tempfile.gettempdir()
+    count = config.workers or available_cores()
+    return LocalCluster(
+        n_workers=count,
+        threads_per_worker=1,
+        processes=True,
+        memory_limit=config.memory if "memory" in config.model_fields_set else "auto",
+        dashboard_address="127.0.0.1:0",
+        local_directory=scratch,
+        host="127.0.0.1",
+    )
+
+
+def _batch(config: ClusterConfig) -> Any:
+    try:
+        import dask_jobqueue
+    except ImportError as error:
+        raise MissingDependencyError("batch systems need dask-jobqueue", fix="pip install 'phylocli[dask]'") from error
+    classes = {"slurm": "SLURMCluster", "pbs": "PBSCluster", "sge": "SGECluster", "lsf": "LSFCluster"}
+    given: dict[str, object] = {
+        "queue": config.queue,
+        "account": config.account,
+        "interface": config.interface,
+        "local_directory": config.local_directory,
+        "log_directory": config.log_directory,
+    }
+    limit = _seconds(config.walltime)
+    cluster = getattr(dask_jobqueue, classes[config.type])(
+        cores=config.cores,
+        processes=config.processes,
+        memory=config.memory,
+        walltime=config.walltime,
+        python=config.python or sys.executable,
+        job_script_prologue=list(config.prologue),
+        job_extra_directives=list(config.directives),
+        # Workers leave before the batch system ends them, at different times.
+        worker_extra_args=["--lifetime", f"{int(limit * 0.9)}s", "--lifetime-stagger", f"{int(limit * 0.05)}s"],
+        scheduler_options={"dashboard_address": ":0"},
+        **{name: value for name, value in given.items() if value is not None},
+    )
+    count = config.workers or config.processes
+    least, most = config.adapt or (count, count)
+    cluster.adapt(minimum=least, maximum=most)  # also replaces jobs that are lost
+    return cluster
+
+
+def _seconds(walltime: str) -> int:
+    days, _, rest = walltime.rpartition("-")
+    parts = [int(part) for part in rest.split(":")]
+    hours, minutes, seconds = (*parts, 0)[:3]  # 02:00 is two hours
+    return (int(days or 0) * 24 + hours) * 3600 + minutes * 60 + seconds

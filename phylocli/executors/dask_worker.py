@@ -1,0 +1,53 @@
+"""What runs in a Dask worker."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from phylocli.executors.work import TOPIC, Done, perform
+
+_functions: dict[str, Callable[[Any], Any]] = {}
+
+Message = tuple[str, int, str]
+"""Logger, level and text."""
+
+
+def remember(name: str, function: Callable[[Any], Any]) -> None:
+    """Keep the function of a work."""
+    _functions[name] = function
+
+
+def forget(name: str) -> None:
+    """Drop it."""
+    _functions.pop(name, None)
+
+
+class _Recorder(logging.Handler):
+    """Keeps messages for the client."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self.messages: list[Message] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append((record.name, record.levelno, record.getMessage()))
+
+
+def perform_bundle(name: str, ticket: int, arguments: list[bytes]) -> tuple[Done, list[Message]]:
+    """Compute a bundle; return its results, and the messages logged meanwhile.
+
+    The start is reported at once: if the worker dies, the client knows which of the bundles assigned to it was running.
+    """
+    from distributed import get_worker
+
+    get_worker().log_event(TOPIC, {"name": name, "started": ticket})
+    package, recorder = logging.getLogger("phylocli"), _Recorder()
+    package.addHandler(recorder)
+    if package.level == logging.NOTSET:
+        package.setLevel(logging.INFO)
+    try:
+        return perform(_functions[name], arguments), recorder.messages
+    finally:
+        package.removeHandler(recorder)

@@ -1,0 +1,110 @@
+"""Results of an interrupted command on disk: the same command, run again, continues with them.
+
+One file of lines: the key of a piece, a checksum, and the result as text, compressed. The last line may be incomplete, where
+the process was killed. The file is removed when the output is complete.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import logging
+import os
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO, Generic, TypeVar
+
+logger = logging.getLogger(__name__)
+
+Argument = TypeVar("Argument")
+Result = TypeVar("Result")
+
+
+class Journal(Generic[Argument, Result]):
+    """Results by the content of their piece.
+
+    Args:
+        path: the file.
+        identify: text on which the result depends; equal texts have equal results.
+        encode: writes a result as text.
+        decode: reads it.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        identify: Callable[[Argument], str],
+        encode: Callable[[Result], str],
+        decode: Callable[[str], Result],
+    ) -> None:
+        self._path = path
+        self._identify, self._encode, self._decode = identify, encode, decode
+        self._places: dict[bytes, tuple[int, int]] = {}
+        self._file: BinaryIO | None = None
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[Journal[Argument, Result]]:
+        """Read what an earlier command left, and remove the file when the block ends without an error."""
+        complete = False
+        try:
+            self._scan()
+            if self._places:
+                logger.info(f"continuing with {len(self._places):,} results of an interrupted run: {self._path}")
+            yield self
+            complete = True
+        finally:
+            if self._file is not None:
+                self._file.close()
+                self._file = None
+            if complete:
+                self._path.unlink(missing_ok=True)
+
+    def key(self, argument: Argument) -> bytes:
+        """Return the key of a piece."""
+        return hashlib.sha256(self._identify(argument).encode()).hexdigest().encode()
+
+    def get(self, key: bytes) -> Result | None:
+        """Return a recorded result, or None."""
+        place = self._places.get(key)
+        if place is None or self._file is None:
+            return None
+        self._file.seek(place[0])
+        return self._decode(zlib.decompress(base64.b64decode(self._file.read(place[1]))).decode())
+
+    def put(self, key: bytes, result: Result) -> None:
+        """Record a result."""
+        data = base64.b64encode(zlib.compress(self._encode(result).encode(), 1))
+        if self._file is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self._path.open("a+b")
+        self._file.seek(0, os.SEEK_END)
+        self._file.write(b"%s %s %s\n" % (key, _checksum(data), data))
+        self._file.flush()
+
+    def find(self, argument: Argument) -> Result | None:
+        """Return the recorded result of a piece, or None."""
+        return self.get(self.key(argument))
+
+    def add(self, argument: Argument, result: Result) -> None:
+        """Record the result of a piece."""
+        self.put(self.key(argument), result)
+
+    def _scan(self) -> None:
+        if not self._path.is_file():
+            return
+        self._file = self._path.open("r+b")
+        start = 0
+        for line in self._file:
+            parts = line.split(b" ")
+            if not line.endswith(b"\n") or len(parts) != 3 or _checksum(parts[2][:-1]) != parts[1]:
+                break  # the process was killed here
+            self._places[parts[0]] = start + len(parts[0]) + len(parts[1]) + 2, len(parts[2]) - 1
+            start += len(line)
+        self._file.truncate(start)
+
+
+def _checksum(data: bytes) -> bytes:
+    return b"%08x" % zlib.crc32(data)

@@ -1,0 +1,96 @@
+"""Pieces in processes of this machine, each with a pool of its own: the death of one process affects only its own piece."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
+from types import TracebackType
+from typing import Any
+
+from phylocli.core.processes import WorkerPool
+from phylocli.executors.work import Died, Done, Piece, Work, perform
+
+_work: Work[Any, Any] | None = None  # of this worker process
+
+
+class Processes:
+    """Worker processes that end with this one.
+
+    Args:
+        work: the function.
+        count: number of processes.
+    """
+
+    dashboard = ""
+
+    def __init__(self, work: Work[Any, Any], count: int) -> None:
+        self._work, self._count = work, count
+        self._pools = [self._pool() for _ in range(count)]
+        self._idle = list(reversed(self._pools))
+        self._running: dict[int, WorkerPool] = {}
+        self._ended: queue.SimpleQueue[tuple[int, Future[Done]]] = queue.SimpleQueue()
+
+    def __enter__(self) -> Processes:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if error is None:
+            for pool in self._pools:
+                pool.__exit__(None, None, None)
+            return
+        ending = [threading.Thread(target=pool.end) for pool in self._pools]  # together: each may need its grace
+        for thread in ending:
+            thread.start()
+        for thread in ending:
+            thread.join()
+
+    @property
+    def workers(self) -> int:
+        """Number of processes."""
+        return self._count
+
+    @property
+    def capacity(self) -> int:
+        """One bundle for each process."""
+        return self._count
+
+    def start(self, ticket: int, bundle: list[Piece]) -> None:
+        """Start a bundle in an idle process."""
+        pool = self._idle.pop()
+        self._running[ticket] = pool
+        future = pool.submit(_perform, [piece.argument for piece in bundle])
+        future.add_done_callback(lambda done: self._ended.put((ticket, done)))
+
+    def finished(self, *, wait: bool = True) -> list[tuple[int, Done | Died]]:
+        """Return the bundles that have ended."""
+        found: list[tuple[int, Done | Died]] = []
+        while (wait and not found) or not self._ended.empty():
+            ticket, future = self._ended.get()
+            pool = self._running.pop(ticket)
+            try:
+                found.append((ticket, future.result()))
+            except BrokenProcessPool:
+                found.append((ticket, Died()))
+                self._pools.remove(pool)
+                pool.end()
+                pool = self._pool()
+                self._pools.append(pool)
+            self._idle.append(pool)
+        return found
+
+    def _pool(self) -> WorkerPool:
+        return WorkerPool(1, _begin, (self._work,), grace=self._work.grace, level=self._work.level)
+
+
+def _begin(work: Work[Any, Any]) -> None:
+    global _work  # noqa: PLW0603  one process, one kind of work
+    _work = work
+    if work.prepare is not None:
+        work.prepare()
+
+
+def _perform(arguments: list[bytes]) -> Done:
+    assert _work is not None
+    return perform(_work.function, arguments)

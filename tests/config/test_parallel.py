@@ -1,0 +1,62 @@
+"""The value of `--cluster`: short forms, files, and what is wrong with others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from phylocli.config.parallel import ClusterConfig
+from phylocli.config.tree import TreeConfig
+from phylocli.core.errors import BadInputError, UsageError
+
+
+def test_short_forms_name_a_local_cluster_a_scheduler_or_a_batch_system() -> None:
+    assert ClusterConfig.parse("local").type == "local"
+    assert ClusterConfig.parse("local:3").workers == 3
+    assert ClusterConfig.parse("tcp://node1:8786").address == "tcp://node1:8786"
+    assert ClusterConfig.parse("lsf").type == "lsf"
+
+
+def test_file_describes_the_jobs_of_a_batch_system(tmp_path: Path) -> None:
+    path = tmp_path / "slurm.toml"
+    path.write_text('type = "slurm"\nqueue = "long"\ncores = 8\nprocesses = 8\nmemory = "32 GB"\nadapt = "1:200"\n')
+    found = ClusterConfig.parse(str(path))
+    assert (found.queue, found.cores, found.processes, found.adapt) == ("long", 8, 8, (1, 200))
+    path.write_text('[cluster]\ntype = "pbs"\n')
+    assert ClusterConfig.parse(str(path)).type == "pbs"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("slrum", "unknown cluster 'slrum'"),
+        ("local:0", "'local:0' has no number of workers"),
+        ("local:x", "'local:x' has no number of workers"),
+        ("node1:8786", "unknown cluster 'node1:8786'"),
+    ],
+)
+def test_other_values_are_usage_errors_of_the_option(text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        TreeConfig.of(None, {"cluster": text})
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("type = 'slurm'\nque = 'long'\n", "no option 'que'"),
+        ("type = 'slurm'\nadapt = '9:3'\n", "'9:3' is not a range of workers"),
+        ("type = 'slurm'\nwalltime = '1 h'\n", "'1 h' is not a time"),
+        ("type = 'address'\n", "has the type 'address'"),
+    ],
+)
+def test_errors_in_a_file_name_it_and_the_key(tmp_path: Path, content: str, message: str) -> None:
+    path = tmp_path / "cluster.toml"
+    path.write_text(content)
+    with pytest.raises(UsageError, match=message):
+        ClusterConfig.parse(str(path))
+
+
+def test_missing_file_is_bad_input(tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match=r"none\.toml"):
+        ClusterConfig.parse(str(tmp_path / "none.toml"))

@@ -1,0 +1,146 @@
+"""Pieces on a Dask cluster: the results of one process, whatever happens to workers and scheduler."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from phylocli.config.parallel import ClusterConfig
+from phylocli.core.errors import BadInputError, PhylocliError, ServiceError
+from phylocli.executors import Work, run_pieces
+from phylocli.executors.dask_cluster import DaskCluster, close_clusters
+
+logger = logging.getLogger("phylocli.tests")
+
+CLUSTER = "local:2"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _closed_at_the_end() -> Iterator[None]:
+    yield
+    close_clusters()
+
+
+def work_on(folder: str, number: int) -> int:
+    """Square a number; some fail, end their worker once, or always."""
+    if number == 3:
+        raise BadInputError("3 is bad")
+    if number == 5:
+        logger.warning("5 is odd")
+    starts = Path(folder) / f"{number}"
+    with starts.open("a") as file:
+        file.write("x")
+    if number == 8 or (number == 20 and len(starts.read_text()) == 1):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number * number
+
+
+def test_killed_workers_are_replaced_and_only_the_piece_that_kills_them_fails(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("phylocli"), "propagate", True)
+    work = Work(functools.partial(work_on, str(tmp_path)))
+    found = list(run_pieces(work, [(f"p{i}", i) for i in range(30)], cluster=CLUSTER))
+    assert [label for label, _ in found] == [f"p{i}" for i in range(30)]
+    failures = {label: result.what for label, result in found if isinstance(result, PhylocliError)}
+    assert failures == {"p3": "3 is bad", "p8": "p8: 3 workers died on it"}
+    expected = [i * i for i in range(30) if i not in (3, 8)]
+    assert [result for _, result in found if not isinstance(result, PhylocliError)] == expected
+    assert (tmp_path / "8").read_text() == "xxx"
+    assert "5 is odd" in caplog.text  # logged in a worker
+
+
+def test_a_cluster_stays_open_for_the_next_call_of_the_process() -> None:
+    before = time.monotonic()
+    assert [result for _, result in run_pieces(Work(abs), [("a", -1), ("b", -2)], cluster=CLUSTER)] == [1, 2]
+    with DaskCluster(Work(abs), ClusterConfig.parse(CLUSTER)) as engine:
+        assert engine.dashboard.startswith("http://127.0.0.1:")
+    assert time.monotonic() - before < 60
+
+
+OLD_WORKER = "import phylocli; phylocli.__version__ = '0.0.1'; from distributed.cli.dask_worker import main; main()"
+BARE_WORKER = (
+    "import sys; sys.modules['phylocli'] = None; from distributed.cli.dask_worker import main; main()"  # cannot be imported
+)
+
+
+@pytest.fixture
+def started(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Start Python with a script and arguments; ended after the test."""
+    running: list[subprocess.Popen[bytes]] = []
+
+    def start(script: str, *args: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-c", script, *args]
+        running.append(subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+        return running[-1]
+
+    yield start
+    close_clusters()
+    for process in running:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def scheduler(tmp_path: Path, started: Callable[..., subprocess.Popen[bytes]]) -> tuple[str, subprocess.Popen[bytes]]:
+    """A scheduler of someone else: its address and process."""
+    file = tmp_path / "scheduler.json"
+    script = "from distributed.cli.dask_scheduler import main; main()"
+    options = ["--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(file)]
+    process = started(script, *options)
+    import json
+
+    for _ in range(1200):
+        if file.exists() and file.read_text().endswith("}"):
+            break
+        time.sleep(0.1)
+    return json.loads(file.read_text())["address"], process
+
+
+def test_worker_with_another_version_or_without_phylocli_is_refused_with_the_reason(
+    scheduler: tuple[str, subprocess.Popen[bytes]], started: Callable[..., subprocess.Popen[bytes]]
+) -> None:
+    address, _ = scheduler
+    options = ["--nthreads", "1", "--no-nanny", "--no-dashboard"]
+    started(OLD_WORKER, address, *options)
+    started(BARE_WORKER, address, *options)
+    from distributed import Client
+
+    with Client(address, set_as_default=False) as client:
+        client.wait_for_workers(2, timeout=120)
+    with pytest.raises(ServiceError, match="no worker of the cluster can be used") as caught:
+        list(run_pieces(Work(abs), [("a", -1)], cluster=address))
+    from phylocli import __version__
+
+    assert caught.value.why in (
+        f"it has phylocli 0.0.1, and this is {__version__}; install the same version there",
+        f"it has no phylocli; install version {__version__} there",
+    )
+
+
+def slow(number: int) -> int:
+    time.sleep(0.2)
+    return number
+
+
+def test_lost_scheduler_is_an_error_that_says_how_to_go_on(
+    scheduler: tuple[str, subprocess.Popen[bytes]], started: Callable[..., subprocess.Popen[bytes]]
+) -> None:
+    address, process = scheduler
+    script = "from distributed.cli.dask_worker import main; main()"
+    started(script, address, "--nthreads", "1", "--no-nanny", "--no-dashboard")
+    results = run_pieces(Work(slow), [(f"p{i}", i) for i in range(500)], cluster=address)
+    assert next(results) == ("p0", 0)
+    process.kill()
+    with pytest.raises(ServiceError, match="connection to the Dask scheduler was lost") as caught:
+        list(results)
+    assert caught.value.fix == "run the same command again; it continues with the results on disk"

@@ -1,0 +1,121 @@
+"""Families on several workers: the same bytes as on one, and results of an interrupted command are not computed again."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from subprocess import Popen
+
+import pytest
+
+from phylocli.core.errors import BadInputError, PhylocliError
+from phylocli.executors import Work, run_pieces
+from phylocli.executors.dask_cluster import close_clusters
+from phylocli.executors.families import FamilyJournal, family_journal
+from phylocli.formats import read_families
+from phylocli.formats.family import Family
+from phylocli.formats.stockholm import write_family
+from phylocli.simulate import simulate_families
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _closed_at_the_end() -> Iterator[None]:
+    yield
+    close_clusters()
+
+
+COMMANDS: dict[str, Callable[[Path], list[object]]] = {
+    "tree": lambda families: ["tree", families, "--engine", "nj", "--no-refine"],
+    "align": lambda families: ["align", families],
+    "simulate": lambda families: ["simulate", "-n", 4, "--tips", 5, "--length", 30],
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_output_has_the_same_bytes_whatever_the_engine(
+    cli: Callable[..., object], examples: Path, tmp_path: Path, command: str
+) -> None:
+    engines = {"one": [], "processes": ["--jobs", 2], "dask": ["--cluster", "local:2"]}
+    for name, options in engines.items():
+        result = cli(*COMMANDS[command](examples / "families.sto"), *options, "-o", tmp_path / f"{name}.sto")
+        assert result.exit_code == 0, result.output  # type: ignore[attr-defined]
+    contents = {(tmp_path / f"{name}.sto").read_bytes() for name in engines}
+    assert len(contents) == 1 and len(next(iter(contents))) > 1000
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def annotate(calls: str, family: Family) -> Family:
+    with Path(calls).open("a") as file:
+        file.write(f"{family.label}\n")
+    if family.accession == "SIM00002":
+        raise BadInputError("SIM00002 fails")
+    return replace(family, notes=[*family.notes, "seen"])
+
+
+def results(families: list[Family], calls: Path, journal: FamilyJournal | None, jobs: int = 1) -> Iterator[str]:
+    """Yield the records, or the messages of failures."""
+    work = Work(functools.partial(annotate, str(calls)))
+    for _, found in run_pieces(work, ((f.label, f) for f in families), jobs=jobs, journal=journal):
+        text = io.StringIO()
+        text.write(str(found)) if isinstance(found, PhylocliError) else write_family(found, text)
+        yield text.getvalue()
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_interrupted_command_continues_with_the_results_on_disk(tmp_path: Path, jobs: int) -> None:
+    families = [found.family for found in simulate_families(number=6, tips=4, length=20)]
+    whole = list(results(families, tmp_path / "whole", None))
+    output, calls, partial = tmp_path / "out.sto", tmp_path / "calls", tmp_path / "out.sto.partial"
+    with pytest.raises(KeyboardInterrupt), family_journal(output, "test", {"x": 1}) as journal:
+        for number, _ in enumerate(results(families, calls, journal), 1):
+            if number == 4:
+                raise KeyboardInterrupt
+    partial.write_bytes(partial.read_bytes() + b"a line that was cut off")
+    with family_journal(output, "test", {"x": 1}) as journal:
+        assert list(results(families, calls, journal, jobs)) == whole
+    assert "SIM00002 fails" in whole
+    # The failure is tried again, and nothing else.
+    assert sorted(calls.read_text().split()) == sorted(["SIM00002", *(family.label for family in families)])
+    assert not partial.exists()
+
+
+def test_results_with_other_options_are_computed_anew(tmp_path: Path) -> None:
+    families = [found.family for found in simulate_families(number=1, tips=4, length=20)]
+    for options, count in (({"x": 1}, 1), ({"x": 2}, 2)):
+        with contextlib.suppress(KeyboardInterrupt), family_journal(tmp_path / "o.sto", "test", options) as journal:
+            list(results(families, tmp_path / "calls", journal))
+            raise KeyboardInterrupt
+        assert len((tmp_path / "calls").read_text().split()) == count
+
+
+def test_killed_command_goes_on_where_it_was_and_leaves_no_process(
+    phylocli_spawn: Callable[..., Popen[bytes]],
+    cli: Callable[..., object],
+    tmp_path: Path,
+    simulated_file: Callable[..., Path],
+) -> None:
+    source, output, partial = simulated_file(14, 24), tmp_path / "trees.sto", tmp_path / "trees.sto.partial"
+    process = phylocli_spawn("tree", source, "--jobs", "2", "-o", output)
+    for _ in range(3000):
+        if partial.exists() and partial.read_bytes().count(b"\n") >= 2:
+            break
+        time.sleep(0.02)
+    workers = [int(word) for word in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    known = partial.read_bytes().count(b"\n")
+    assert 2 <= known < 14 and not output.exists()
+    result = cli("tree", source, "-o", output)
+    assert f"continuing with {known} results" in result.output or f"continuing with {known - 1} results" in result.output  # type: ignore[attr-defined]
+    cli("tree", source, "-o", tmp_path / "whole.sto")
+    assert output.read_bytes() == (tmp_path / "whole.sto").read_bytes()
+    assert len(list(read_families(output))) == 14
+    assert not partial.exists()
+    assert not [pid for pid in workers if Path(f"/proc/{pid}/stat").exists()]

@@ -1,0 +1,128 @@
+"""Many independent pieces in processes: order, repetition after a worker's death, quarantine, and memory."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from phylocli.core.errors import BadInputError, MissingDependencyError, PhylocliError
+from phylocli.executors import Work, pieces, run_pieces, work
+
+
+def square(number: int) -> int:
+    if number == 3:
+        raise BadInputError("3 is bad", why="so it is", fix="mend it")
+    return number * number
+
+
+def fatal(number: int) -> int:
+    """End the worker at 7, always; at 5, the first time only (the file says so)."""
+    if number == 7:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def fatal_once(argument: tuple[int, str]) -> int:
+    number, folder = argument
+    if number % 4 == 1:
+        with (Path(folder) / f"{number}").open("a") as file:
+            file.write("x")
+        if len((Path(folder) / f"{number}").read_text()) == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def missing() -> None:
+    raise MissingDependencyError("no such library", fix="install it")
+
+
+def numbered(count: int) -> list[tuple[str, int]]:
+    return [(f"p{i}", i) for i in range(count)]
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_results_have_the_order_of_the_input_and_errors_are_values(jobs: int) -> None:
+    found = list(run_pieces(Work(square), numbered(6), jobs=jobs))
+    assert [label for label, _ in found] == [f"p{i}" for i in range(6)]
+    assert [result for _, result in found if not isinstance(result, PhylocliError)] == [0, 1, 4, 16, 25]
+    assert str(found[3][1]) == "3 is bad\nwhy: so it is\nfix: mend it"
+
+
+def test_piece_whose_worker_is_killed_is_computed_by_another(tmp_path: Path) -> None:
+    arguments = [(f"p{i}", (i, str(tmp_path))) for i in range(12)]
+    found = list(run_pieces(Work(fatal_once), arguments, jobs=2))
+    assert [result for _, result in found] == list(range(12))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "5", "9"]
+
+
+def test_piece_that_ends_three_workers_fails_and_the_others_complete() -> None:
+    found = dict(run_pieces(Work(fatal, fix="buy memory"), numbered(10), jobs=2))
+    failure = found.pop("p7")
+    assert isinstance(failure, PhylocliError)
+    assert (failure.what, failure.fix) == ("p7: 3 workers died on it", "buy memory")
+    assert list(found.values()) == [0, 1, 2, 3, 4, 5, 6, 8, 9]
+
+
+def test_missing_library_is_an_error_of_the_run_and_not_of_each_piece() -> None:
+    with pytest.raises(MissingDependencyError, match="no such library"):
+        list(run_pieces(Work(square, missing), numbered(3)))
+
+
+class Recorded:
+    """An engine that computes a bundle when it is asked for results, last first, and notes the bundles."""
+
+    dashboard, workers, capacity = "", 2, 2
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self.bundles, self.waiting = seconds, list[int](), list[tuple[int, list[work.Piece]]]()
+
+    def __enter__(self) -> Recorded:
+        return self
+
+    def __exit__(self, *error: object) -> None: ...
+
+    def start(self, ticket: int, bundle: list[work.Piece]) -> None:
+        self.bundles.append(len(bundle))
+        self.waiting.append((ticket, bundle))
+
+    def finished(self, *, wait: bool = True) -> list[tuple[int, work.Done | work.Died]]:
+        if not self.waiting:
+            return []
+        ticket, bundle = self.waiting.pop()
+        done = work.perform(square, [piece.argument for piece in bundle])
+        return [(ticket, work.Done(done.results, self.seconds * len(bundle)))]
+
+
+@pytest.mark.parametrize(("seconds", "largest"), [(1.0, 1), (0.01, 25), (0.0, pieces.BUNDLE_MOST)])
+def test_short_pieces_are_sent_in_bundles_and_long_ones_alone(seconds: float, largest: int) -> None:
+    engine = Recorded(seconds)
+    run: pieces._Run[int, int] = pieces._Run(Work(square), engine, None)  # type: ignore[arg-type]
+    found = list(run.results((i, f"p{i}", i + 4) for i in range(2000)))
+    assert [result for _, result in found] == [(i + 4) ** 2 for i in range(2000)]
+    assert abs(max(engine.bundles) - largest) <= 1
+
+
+def test_no_more_pieces_are_started_while_too_many_results_wait_for_an_earlier_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pieces, "HELD_BYTES", 1000)
+    read = 0
+
+    def source() -> Iterator[tuple[int, str, int]]:
+        nonlocal read
+        for i in range(5000):
+            read += 1
+            yield i, f"p{i}", i + 4
+
+    class FirstLast(Recorded):
+        """The first piece takes longer than all that may be started meanwhile."""
+
+        def finished(self, *, wait: bool = True) -> list[tuple[int, work.Done | work.Died]]:
+            self.waiting.sort(key=lambda item: item[0] != 1)
+            return super().finished()
+
+    run: pieces._Run[int, int] = pieces._Run(Work(square), FirstLast(1.0), None)  # type: ignore[arg-type]
+    assert next(run.results(source())) == ("p0", 16)
+    assert 50 < read < 300  # a result takes some bytes
