@@ -15,7 +15,6 @@ from phylocli.config.align import AlignConfig
 from phylocli.core.errors import PhylocliError
 from phylocli.core.plugins import ALIGNERS
 from phylocli.core.protocols import AlignerPlugin
-from phylocli.core.threads import available_cores, threads_each
 from phylocli.executors import Work, run_pieces
 from phylocli.executors.families import FamilyJournal
 from phylocli.formats.failures import Failures
@@ -62,9 +61,7 @@ def align_families(
     config = AlignConfig.of(config, options)
     ALIGNERS.load(config.engine)
     parse_trim(config.trim)
-    processes = 1 if config.cluster is None and config.jobs == 1 else config.jobs or available_cores()
-    threads = config.threads or (1 if config.cluster is not None else threads_each(processes))
-    settings = Settings(config.hmm, config.seed_alignment, store, threads)
+    settings = Settings(config.hmm, config.seed_alignment, store, config.threads or config.threads_each)
     return _align_each(families, config, settings, failures, journal)
 
 

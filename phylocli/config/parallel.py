@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from phylocli.config.base import Cli, Config, Layer
 from phylocli.config.types import Jobs
 from phylocli.core.errors import UsageError, unknown_name
+from phylocli.core.threads import available_cores, threads_each
 from phylocli.formats.toml import read_toml
 
 BATCH_SYSTEMS = ("slurm", "pbs", "sge", "lsf")
@@ -142,3 +143,13 @@ class ParallelConfig(Config):
     cluster: Cluster | None = None
     """Run on a Dask cluster instead of processes: local workers, a running scheduler, a batch system (slurm, pbs, sge, lsf),
     or a TOML file."""
+
+    @property
+    def in_process(self) -> bool:
+        """Whether pieces are computed in this process, one after another."""
+        return self.jobs == 1 and self.cluster is None
+
+    @property
+    def threads_each(self) -> int:
+        """Number of threads for each process or worker: the cores of this machine divided among `jobs`; 1 on a cluster."""
+        return 1 if self.cluster is not None else threads_each(self.jobs or available_cores())

@@ -15,12 +15,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from phylocli.config.embed import Shard
-from phylocli.core.errors import BadInputError, PhylocliError, UsageError
+from phylocli.core.errors import BadInputError, UsageError
 from phylocli.core.threads import limit_threads
 from phylocli.embed.inputs import Checksum
 from phylocli.embed.throughput import Meter
 from phylocli.embed.to_table import Tabulator
-from phylocli.executors import Work, run_pieces
+from phylocli.executors import Work, run_all
 from phylocli.formats import Sequence
 from phylocli.formats.streams import locks, open_output, write_text
 from phylocli.formats.tables import TableWriter, read_parquet_metadata
@@ -188,12 +188,9 @@ def write_parts(
             unit="parts",
             fix="use a smaller --shard-size or --max-tokens, or workers with more memory",
         )
-        for name, result in run_pieces(work, missing_ones(), jobs=jobs, cluster=cluster):
-            if isinstance(result, PhylocliError):
-                raise result
-            count, residues, data = result
+        for number, count, residues, data in run_all(work, missing_ones(), jobs=jobs, cluster=cluster):
             if data is not None:
-                with open_output(folder / name, compress=False) as stream:
+                with open_output(part_path(folder, number), compress=False) as stream:
                     stream.write(data)
             meter.done(count, residues)
     known = read_manifest(folder)  # another shard may have written it in the meantime
@@ -226,8 +223,8 @@ def _begin(maker: Tabulator, device: str, threads: int) -> None:
 
 def _compute_part(
     maker: Tabulator, folder: Path, manifest: str, numbered: tuple[int, list[Sequence]]
-) -> tuple[int, int, bytes | None]:
-    """Compute a part in a worker; return the numbers of its sequences and residues, and its bytes if it is not written."""
+) -> tuple[int, int, int, bytes | None]:
+    """Compute a part in a worker; return its number, sequences and residues, and its bytes if not written."""
     number, part = numbered
     try:
         sees_folder = (folder / MANIFEST).read_text(encoding="utf-8") == manifest
@@ -241,7 +238,7 @@ def _compute_part(
             path = part_path(Path(scratch), number)
             _write_part(path, part, maker)
             data = path.read_bytes()
-    return len(part), sum(len(s.residues) for s in part), data
+    return number, len(part), sum(len(s.residues) for s in part), data
 
 
 def _is_done(path: Path, part: list[Sequence]) -> bool:

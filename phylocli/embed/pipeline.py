@@ -15,7 +15,7 @@ from phylocli.config.embed import EmbedConfig, Shard
 from phylocli.core import console
 from phylocli.core.errors import UsageError
 from phylocli.core.processes import WorkerPool
-from phylocli.core.threads import available_cores, limit_threads, threads_each
+from phylocli.core.threads import limit_threads
 from phylocli.core.words import counted
 from phylocli.embed.disk_space import check_space, forecast
 from phylocli.embed.embedder import untrained as random_weights
@@ -74,9 +74,8 @@ def embed_file(
     import torch
 
     limit_threads(config.threads)
-    alone = config.jobs == 1 and config.cluster is None
     folder = _folder(output, parts=config.shard is not None or config.shard_size > 0)
-    if folder is None and not alone:
+    if folder is None and not config.in_process:
         raise UsageError(
             "several workers can only share the parts of a folder", fix="give -o FOLDER/, or omit --jobs and --cluster"
         )
@@ -113,11 +112,10 @@ def embed_file(
     if folder is None:
         assert format is not None
         return _one_table(sources, output, maker, known, config.on_duplicate, format, config.code, parameters)
-    if not alone and len(places) > 1:
+    if len(places) > 1 and not config.in_process:
         raise UsageError(
             "--jobs and --cluster are for one kind of device", fix="name one device, or omit --jobs and --cluster"
         )
-    threads = config.threads or (1 if config.cluster is not None else threads_each(config.jobs or available_cores()))
     job = _Job(
         sources,
         folder,
@@ -126,7 +124,7 @@ def embed_file(
         config.code,
         config.jobs,
         config.cluster,
-        threads,
+        config.threads or config.threads_each,
     )
     part = config.shard or Shard()
     with locks.exclusive(folder, f".shard-{part.index + 1}-of-{part.count}.lock"):

@@ -7,7 +7,7 @@ workers is a failure, and the others continue.
 from __future__ import annotations
 
 from phylocli.executors.journal import Journal
-from phylocli.executors.pieces import run_pieces
+from phylocli.executors.pieces import run_all, run_pieces
 from phylocli.executors.work import Work
 
-__all__ = ["Journal", "Work", "run_pieces"]
+__all__ = ["Journal", "Work", "run_all", "run_pieces"]

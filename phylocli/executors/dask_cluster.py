@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +44,7 @@ _SETTINGS: dict[str, object] = {
     "distributed.scheduler.worker-saturation": 1.0,
     "distributed.deploy.lost-worker-timeout": "120 s",  # a worker process of this machine is started again meanwhile
     "distributed.worker.daemon": False,  # so that pieces may start processes
+    "distributed.nanny.pre-spawn-environ.DASK_LOGGING__DISTRIBUTED": "critical",
     "logging": {"distributed": "critical", "distributed.client": "critical", "asyncio": "critical"},
 }
 
@@ -67,11 +68,26 @@ class _Bundle:
 
 @dataclass
 class _Connection:
-    """A client, and the cluster if this process has started it."""
+    """A client, the cluster if this process has started it, and the calls that use them, which may take turns."""
 
     client: Client
     cluster: Any
     own: bool
+    engines: dict[str, DaskCluster] = field(default_factory=dict)
+    heard: threading.Event = field(default_factory=threading.Event)
+
+    def subscribe(self) -> None:
+        """Receive the events of workers from here on."""
+        self.client.subscribe_topic(TOPIC, self._note)
+        while not self.heard.wait(0.05):  # the scheduler may answer other requests before it knows of the subscription
+            self.client.log_event(TOPIC, {"name": ""})
+
+    def _note(self, event: tuple[float, dict[str, Any]]) -> None:
+        self.heard.set()
+        _, message = event
+        engine = self.engines.get(message["name"])
+        if engine is not None:
+            engine.note(message)
 
 
 _connections: dict[ClusterConfig, _Connection] = {}
@@ -128,7 +144,7 @@ class DaskCluster:
         self._connection = _connected(self._config)
         client = self._client = self._connection.client
         self._completed = as_completed([], loop=client.loop, with_results=True, raise_errors=False)
-        client.subscribe_topic(TOPIC, self._note)
+        self._connection.engines[self._name] = self
         import cloudpickle
 
         cloudpickle.register_pickle_by_value(admission)
@@ -136,16 +152,23 @@ class DaskCluster:
             client.register_plugin(admission.Admission(self._name, __version__, self._work), name=self._name)
         finally:
             cloudpickle.unregister_pickle_by_value(admission)
-        self._wait_for_worker()
+        try:
+            self._wait_for_worker()
+        except BaseException as error:
+            self.__exit__(type(error), error, None)
+            raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        with contextlib.suppress(Exception):  # the scheduler may be gone
+        self._connection.engines.pop(self._name, None)
+        unexpected = error is not None and not isinstance(error, GeneratorExit | PhylocliError)
+        if unexpected or self._client.status != "running":  # ^C, or the scheduler is gone, and would be waited for
+            close_clusters()
+            return
+        with contextlib.suppress(Exception):  # the scheduler may go just now
             self._client.cancel(list(self._completed.futures), force=True)
             self._completed.clear()
             self._client.unregister_worker_plugin(self._name)
-        if error is not None and not isinstance(error, GeneratorExit | PhylocliError):
-            close_clusters()
 
     @property
     def workers(self) -> int:
@@ -235,11 +258,8 @@ class DaskCluster:
                 self._client.cancel([bundle.future])
                 self._submit(ticket, bundle.arguments)
 
-    def _note(self, event: Any) -> None:
+    def note(self, message: dict[str, Any]) -> None:
         """Take an event of a worker; called by the client's own thread."""
-        _, message = event
-        if message.get("name") != self._name:
-            return
         if "started" in message:
             with self._lock:
                 bundle = self._bundles.get(message["started"])
@@ -312,6 +332,7 @@ def _connected(config: ClusterConfig) -> _Connection:
         cluster = _local(config) if config.type == "local" else _batch(config)
         found = _Connection(Client(cluster, set_as_default=False), cluster, own=True)
     _connections[config] = found
+    found.subscribe()
     link = found.client.dashboard_link
     logger.info(f"cluster: {found.client.scheduler_info()['address']}" + (f", dashboard {link}" if link else ""))
     return found

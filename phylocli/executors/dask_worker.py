@@ -38,11 +38,14 @@ class _Recorder(logging.Handler):
 def perform_bundle(name: str, ticket: int, arguments: list[bytes]) -> tuple[Done, list[Message]]:
     """Compute a bundle; return its results, and the messages logged meanwhile.
 
-    The start is reported at once: if the worker dies, the client knows which of the bundles assigned to it was running.
+    The scheduler knows of the start before it: if the worker dies, the client knows which of the bundles assigned to it was
+    running.
     """
     from distributed import get_worker
+    from distributed.utils import sync
 
-    get_worker().log_event(TOPIC, {"name": name, "started": ticket})
+    worker = get_worker()
+    sync(worker.loop, worker.scheduler.log_event, topic=TOPIC, msg={"name": name, "started": ticket})
     package, recorder = logging.getLogger("phylocli"), _Recorder()
     package.addHandler(recorder)
     if package.level == logging.NOTSET:

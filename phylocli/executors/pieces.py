@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import pickle
@@ -84,6 +85,30 @@ def run_pieces(
             yield label, result
             failed += isinstance(result, PhylocliError)
             bar.advance()
+
+
+def run_all(work: Work[Argument, Result], pieces: Iterable[tuple[str, Argument]], **options: Any) -> Iterator[Result]:
+    """Yield the result of each piece, in input order; the first failure ends the others, and is raised.
+
+    Args:
+        work: the function.
+        pieces: label and argument of each.
+        **options: see `run_pieces`.
+
+    Raises:
+        PhylocliError: the failure of a piece, and the errors of `run_pieces`.
+
+    Examples:
+        >>> from phylocli.executors import Work, run_all
+        >>> list(run_all(Work(abs), [("a", -1), ("b", 2)]))
+        [1, 2]
+    """
+    results = run_pieces(work, pieces, **options)
+    with contextlib.closing(results):
+        for _, result in results:
+            if isinstance(result, PhylocliError):
+                raise result
+            yield result
 
 
 def _state(engine: Engine) -> str:

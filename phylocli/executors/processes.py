@@ -9,10 +9,12 @@ from concurrent.futures.process import BrokenProcessPool
 from types import TracebackType
 from typing import Any
 
+from phylocli.core.errors import MissingDependencyError
 from phylocli.core.processes import WorkerPool
 from phylocli.executors.work import Died, Done, Piece, Work, perform
 
 _work: Work[Any, Any] | None = None  # of this worker process
+_lacking: MissingDependencyError | None = None
 
 
 class Processes:
@@ -85,12 +87,17 @@ class Processes:
 
 
 def _begin(work: Work[Any, Any]) -> None:
-    global _work  # noqa: PLW0603  one process, one kind of work
+    global _work, _lacking  # noqa: PLW0603  one process, one kind of work
     _work = work
     if work.prepare is not None:
-        work.prepare()
+        try:
+            work.prepare()
+        except MissingDependencyError as error:
+            _lacking = error  # raised by the first bundle: an error here would look like a death
 
 
 def _perform(arguments: list[bytes]) -> Done:
     assert _work is not None
+    if _lacking is not None:
+        raise _lacking
     return perform(_work.function, arguments)

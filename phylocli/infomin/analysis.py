@@ -14,9 +14,9 @@ from typing import Any
 import polars as pl
 
 from phylocli.config.infomin import InfominConfig
-from phylocli.core.errors import BadInputError, PhylocliError, UsageError
-from phylocli.core.threads import available_cores, limit_threads, threads_each
-from phylocli.executors import Work, run_pieces
+from phylocli.core.errors import BadInputError, UsageError
+from phylocli.core.threads import limit_threads
+from phylocli.executors import Work, run_all
 from phylocli.formats import Family, read_families, write_families
 from phylocli.formats.provenance import provenance
 from phylocli.formats.streams import STDIO, PathLike, atomic_path, locks, write_text
@@ -155,15 +155,10 @@ Task = tuple[Path, Path, list[Family], int, Cache]
 
 def _measured(tasks: Sequence[Task], config: InfominConfig) -> Iterator[Figures]:
     """Yield the result of `measure` for each run, in order."""
-    alone = config.jobs == 1 and config.cluster is None
-    threads = 1 if config.cluster is not None else threads_each(config.jobs or available_cores())
-    work = Work(_measure_run, None if alone else functools.partial(limit_threads, threads), unit="runs")
+    prepare = None if config.in_process else functools.partial(limit_threads, config.threads_each)
+    work = Work(_measure_run, prepare, unit="runs")
     pieces = ((task[0].name, task) for task in tasks)
-    results = run_pieces(work, pieces, jobs=config.jobs, cluster=config.cluster, title="measuring", total=len(tasks))
-    for _, found in results:
-        if isinstance(found, PhylocliError):
-            raise found
-        yield found
+    yield from run_all(work, pieces, jobs=config.jobs, cluster=config.cluster, title="measuring", total=len(tasks))
 
 
 def _measure_run(task: Task) -> Figures:

@@ -17,7 +17,7 @@ from phylocli.core import console
 from phylocli.core.errors import PhylocliError, UsageError
 from phylocli.core.plugins import PROBES
 from phylocli.core.protocols import ProbePlugin
-from phylocli.executors import Work, run_pieces
+from phylocli.executors import Work, run_all
 from phylocli.probe.evaluation_spec import TITLE
 from phylocli.probe.inputs.dataset import Dataset
 from phylocli.probe.inputs.embedding import Embedding
@@ -134,24 +134,15 @@ def _measured_cells(
     jobs: int,
     cluster: str | None,
 ) -> Iterator[_Cell | None]:
-    """Yield the results of all probes, in order; those of search programs, which are no data, are computed here."""
+    """Yield the results of all probes, in order. Search programs are objects of this process, and run in it."""
     here = {k for k, embedding in enumerate(embeddings) if embedding.search is not None}
     movable = [None if k in here else embedding for k, embedding in enumerate(embeddings)]
-    alone = jobs == 1 and cluster is None
-    function = functools.partial(_measure_cell, data, embeddings if alone else movable, replicates, seed)
-    pieces = ((f"{task}, {level}: {embeddings[k].name}", (task, level, k)) for task, level, k in cells)
-    moved = cells if alone else [cell for cell in cells if cell[2] not in here]
-    sent = ((label, cell) for label, cell in pieces if alone or cell[2] not in here)
-    work = Work(function, unit="")
-    results = run_pieces(work, sent, jobs=jobs, cluster=cluster, title="probing", total=len(moved))
+    work = Work(functools.partial(_measure_cell, data, movable, replicates, seed), unit="")
+    moved = [cell for cell in cells if cell[2] not in here]
+    pieces = ((f"{task}, {level}: {embeddings[k].name}", (task, level, k)) for task, level, k in moved)
+    results = run_all(work, pieces, jobs=jobs, cluster=cluster, title="probing", total=len(moved))
     for cell in cells:
-        if not alone and cell[2] in here:
-            yield _measure_cell(data, embeddings, replicates, seed, cell)
-            continue
-        _, found = next(results)
-        if isinstance(found, PhylocliError):
-            raise found
-        yield found
+        yield _measure_cell(data, embeddings, replicates, seed, cell) if cell[2] in here else next(results)
 
 
 def _measure_cell(
@@ -165,7 +156,9 @@ def _measure_cell(
     logger.debug(f"{name}, {level}: {embedding.name}")
     found = probe.measure(data, embedding, level, seed)
     known = [estimate for estimate in found.estimates if estimate.metric in probe.METRICS]
-    return _Cell(found, {e.metric: replicate(e, replicates, seed, _groups(data, e)) for e in known})
+    draws = {e.metric: replicate(e, replicates, seed, _groups(data, e)) for e in known}
+    # Nothing resamples them again, and a function made by a probe cannot be sent to another process.
+    return _Cell(replace(found, estimates=[replace(e, statistic=None) for e in found.estimates]), draws)
 
 
 def _groups(data: Dataset, estimate: Estimate) -> npt.NDArray[np.int64] | None:

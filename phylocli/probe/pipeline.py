@@ -139,7 +139,7 @@ def probe(
 
 _OF_EMBEDDINGS = (
     "columns", "layers", "split_column", "split_by", "resample_by", "features", "id_column", "classes", "quantities",
-    "label_pattern",
+    "label_pattern", "jobs", "cluster",
 )  # fmt: skip
 """Options that the task generation does not read."""
 _OF_GENERATED = ("profiles", "min_bits")

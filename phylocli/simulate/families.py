@@ -14,7 +14,7 @@ from phylocli.config.simulate import SimulateConfig
 from phylocli.core.alphabet import AMINO_ACIDS
 from phylocli.core.errors import PhylocliError
 from phylocli.core.words import counted
-from phylocli.executors import Work, run_pieces
+from phylocli.executors import Work, run_all
 from phylocli.formats.family import Family
 from phylocli.formats.tree import Tree
 from phylocli.simulate.indels import History, Insertion
@@ -95,10 +95,7 @@ def simulate(
     """
     function = functools.partial(_simulate_one, settings or Settings(), seed, aligned, prefix)
     pieces = ((_label(prefix, index), index) for index in range(n))
-    for _, result in run_pieces(Work(function), pieces, jobs=jobs, cluster=cluster, title="families", total=n):
-        if isinstance(result, PhylocliError):
-            raise result
-        yield result
+    yield from run_all(Work(function), pieces, jobs=jobs, cluster=cluster, title="families", total=n)
 
 
 def _label(prefix: str, index: int) -> str:

@@ -287,7 +287,8 @@ class Chain:
         return Stage("train", fit, tuple(sources), parameters, tuple(self.model / part for part in MODEL_FILES))
 
     def _embedding(self) -> Stage:
-        config, seed = self.config.embed.updated(translate=False), self.config.seed  # members are already translated
+        # The members are already translated, and one table is not divided among workers.
+        config, seed = self.config.embed.updated(translate=False, jobs=1, cluster=None), self.config.seed
 
         def embed(resuming: bool) -> None:
             from phylocli.embed import embed_file

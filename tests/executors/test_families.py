@@ -1,4 +1,4 @@
-"""Families on several workers: the same bytes as on one, and results of an interrupted command are not computed again."""
+"""The journal of a command on families: results of an interrupted run are not computed again."""
 
 from __future__ import annotations
 
@@ -17,38 +17,11 @@ import pytest
 
 from phylocli.core.errors import BadInputError, PhylocliError
 from phylocli.executors import Work, run_pieces
-from phylocli.executors.dask_cluster import close_clusters
 from phylocli.executors.families import FamilyJournal, family_journal
 from phylocli.formats import read_families
 from phylocli.formats.family import Family
 from phylocli.formats.stockholm import write_family
 from phylocli.simulate import simulate_families
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _closed_at_the_end() -> Iterator[None]:
-    yield
-    close_clusters()
-
-
-COMMANDS: dict[str, Callable[[Path], list[object]]] = {
-    "tree": lambda families: ["tree", families, "--engine", "nj", "--no-refine"],
-    "align": lambda families: ["align", families],
-    "simulate": lambda families: ["simulate", "-n", 4, "--tips", 5, "--length", 30],
-}
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_output_has_the_same_bytes_whatever_the_engine(
-    cli: Callable[..., object], examples: Path, tmp_path: Path, command: str
-) -> None:
-    engines = {"one": [], "processes": ["--jobs", 2], "dask": ["--cluster", "local:2"]}
-    for name, options in engines.items():
-        result = cli(*COMMANDS[command](examples / "families.sto"), *options, "-o", tmp_path / f"{name}.sto")
-        assert result.exit_code == 0, result.output  # type: ignore[attr-defined]
-    contents = {(tmp_path / f"{name}.sto").read_bytes() for name in engines}
-    assert len(contents) == 1 and len(next(iter(contents))) > 1000
-    assert not list(tmp_path.glob("*.partial"))
 
 
 def annotate(calls: str, family: Family) -> Family:
@@ -118,4 +91,15 @@ def test_killed_command_goes_on_where_it_was_and_leaves_no_process(
     assert output.read_bytes() == (tmp_path / "whole.sto").read_bytes()
     assert len(list(read_families(output))) == 14
     assert not partial.exists()
-    assert not [pid for pid in workers if Path(f"/proc/{pid}/stat").exists()]
+    for _ in range(1200):
+        if not any(map(is_running, workers)):
+            return
+        time.sleep(0.1)
+    pytest.fail("workers outlived their command")
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"  # not only waiting to be collected
+    except OSError:
+        return False

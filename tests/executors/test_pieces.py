@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from phylocli.core.errors import BadInputError, MissingDependencyError, PhylocliError
-from phylocli.executors import Work, pieces, run_pieces, work
+from phylocli.executors import Work, pieces, run_all, run_pieces, work
 
 
 def square(number: int) -> int:
@@ -20,13 +20,14 @@ def square(number: int) -> int:
 
 
 def fatal(number: int) -> int:
-    """End the worker at 7, always; at 5, the first time only (the file says so)."""
+    """End the worker at 7."""
     if number == 7:
         os.kill(os.getpid(), signal.SIGKILL)
     return number
 
 
 def fatal_once(argument: tuple[int, str]) -> int:
+    """End the worker at 1, 5, 9, …, the first time: a file says whether it is."""
     number, folder = argument
     if number % 4 == 1:
         with (Path(folder) / f"{number}").open("a") as file:
@@ -67,9 +68,18 @@ def test_piece_that_ends_three_workers_fails_and_the_others_complete() -> None:
     assert list(found.values()) == [0, 1, 2, 3, 4, 5, 6, 8, 9]
 
 
-def test_missing_library_is_an_error_of_the_run_and_not_of_each_piece() -> None:
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_missing_library_is_an_error_of_the_run_and_not_of_each_piece(jobs: int) -> None:
     with pytest.raises(MissingDependencyError, match="no such library"):
-        list(run_pieces(Work(square, missing), numbered(3)))
+        list(run_pieces(Work(square, missing), numbered(3), jobs=jobs))
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_first_failure_is_raised_where_all_results_are_needed(jobs: int) -> None:
+    results = run_all(Work(square), numbered(6), jobs=jobs)
+    assert [next(results) for _ in range(3)] == [0, 1, 4]
+    with pytest.raises(BadInputError, match="3 is bad"):
+        next(results)
 
 
 class Recorded:

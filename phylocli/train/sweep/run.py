@@ -17,7 +17,7 @@ from phylocli.config.sweep import SweepConfig
 from phylocli.config.train import TrainConfig
 from phylocli.core import console
 from phylocli.core.errors import PhylocliError, UsageError
-from phylocli.core.threads import available_cores, limit_threads, threads_each
+from phylocli.core.threads import limit_threads
 from phylocli.executors import Work, run_pieces
 from phylocli.formats.provenance import provenance
 from phylocli.formats.streams import STDIO, PathLike, locks, write_text
@@ -111,8 +111,7 @@ def sweep(
         for found in {found.view.name: found for found in configs}.values():
             check_view(compiled, found)
         sources = [str(source) for source in inputs]
-        alone = config.jobs == 1 and config.cluster is None
-        threads = 0 if alone else 1 if config.cluster is not None else threads_each(config.jobs or available_cores())
+        threads = 0 if config.in_process else config.threads_each
         todo = [
             Job(run, sources, folder / RUNS / run.name, found, cache, threads)
             for run, found in zip(runs, configs, strict=True)
@@ -122,7 +121,7 @@ def sweep(
         write_text(folder / "provenance.json", json.dumps(facts, indent=2, default=str) + "\n")
         outcomes: dict[str, Outcome] = {}
         try:
-            for job, outcome in _one_by_one(todo) if alone else _in_parallel(todo, config.jobs, config.cluster):
+            for job, outcome in _one_by_one(todo) if config.in_process else _in_parallel(todo, config.jobs, config.cluster):
                 outcomes[job.run.name] = outcome
                 if outcome.error:
                     logger.warning(f"{job.run.name} failed: {outcome.error}")

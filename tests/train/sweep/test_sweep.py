@@ -17,6 +17,7 @@ import pytest
 
 from phylocli.config.sweep import SweepConfig
 from phylocli.core.errors import BadInputError, PhylocliError, UsageError
+from phylocli.executors.dask_cluster import close_clusters
 from phylocli.formats.streams import locks
 from phylocli.train import sweep as room
 from phylocli.train.sweep.plan import Planned
@@ -225,8 +226,10 @@ def test_killed_sweep_resumes_with_the_results_of_an_uninterrupted_one(families:
 
 
 @pytest.mark.slow
-def test_runs_in_processes_of_their_own_give_the_same(families: Path, tmp_path: Path) -> None:
-    for name, jobs in (("one", 1), ("two", 2)):
-        room.sweep([families], tmp_path / name, seeds=[0, 1], train=SMALL, steps=2, device="cpu", jobs=jobs)
+@pytest.mark.parametrize("parallel", [{"jobs": 2}, {"cluster": "local:2"}])
+def test_runs_in_processes_of_their_own_give_the_same(families: Path, tmp_path: Path, parallel: dict[str, object]) -> None:
+    for name, options in (("one", {}), ("two", parallel)):
+        room.sweep([families], tmp_path / name, seeds=[0, 1], train=SMALL, steps=2, device="cpu", **options)
+    close_clusters()
     run = "simclr,seed=1"
     assert losses(tmp_path / "one", run) == pytest.approx(losses(tmp_path / "two", run), abs=1e-6)
