@@ -367,10 +367,7 @@ def small_background(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, examples: 
 
     members = [s.residues for s in read_sequences(examples / "globins.fasta")]
     rng = np.random.default_rng(0)
-    text = "".join(
-        f">{'real' if number < 10 else 'reversed'}-{number}\n{''.join(rng.permutation(list(members[number % 45])))}\n"
-        for number in range(150)
-    )
+    text = "".join(f">{number}\n{''.join(rng.permutation(list(members[number % 45])))}\n" for number in range(150))
     path = tmp_path / "background.fasta"
     path.write_text(text)
     monkeypatch.setattr(background, "SEQUENCES", path)

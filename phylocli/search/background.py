@@ -1,10 +1,10 @@
 """The background: unrelated proteins, embedded by the model of a table, for the null distribution of E-values.
 
-The package contains 2,560 sequences (`background.fasta.gz`, made by `benchmarks/background.py`): domains of 324 Pfam
-families (at most two per clan), reversed domains of 528 families, 1,068 reversed UniProt proteins, and 640 reversed
-fragments of others, 8 to 120 residues long, because short sequences are similar to each other whether homologous or not.
-Reversed sequences have the length and composition of real ones, but no homologs; the real domains represent the similarity
-of non-homologous proteins.
+The package contains 2,560 sequences (`background.fasta.gz`, made by `benchmarks/background.py`): 2,048 proteins and domains
+of UniProt, Pfam and the PDB, and 512 fragments of others, 8 to 120 residues long, because short sequences are similar to
+each other whether homologous or not. Each is of another clan, so a query has at most a few homologs among them. They are
+natural sequences, not reversed or shuffled ones, because non-homologous proteins resemble each other more than a reversed
+protein resembles them: by secondary structure, motifs and folds of the same class.
 
 The vectors depend on the model and are stored in its folder (`background.safetensors`). If they are missing, the first
 search computes them and writes them there, or to the user cache if the folder is read-only or another pooling is used.
@@ -15,7 +15,6 @@ from __future__ import annotations
 import hashlib
 import logging
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,9 +37,6 @@ logger = logging.getLogger(__name__)
 SEQUENCES = Path(__file__).with_name("background.fasta.gz")
 """The sequences of the background."""
 
-REVERSED = "reversed-"
-"""Prefix of the ids of reversed sequences."""
-
 SIZE = 4096
 """Maximum number of rows of a table that are used as background if the model has none."""
 
@@ -55,27 +51,19 @@ class Background:
     Attributes:
         vectors: unit vectors (m, D).
         sequences: their sequences, (m,); empty if rows of a table are used.
-        reversed: whether each sequence is reversed, (m,).
     """
 
     vectors: FloatArray
     sequences: list[str]
-    reversed: np.ndarray
 
     def log_p_values(self, queries: FloatArray, cosines: FloatArray) -> Floats:
         """Return the log p-values of cosines; see `evalues.log_p_values`."""
         return log_p_values(queries, cosines, self.vectors)
 
-    def nearest_reversed(self, query: FloatArray, count: int) -> list[str]:
-        """Return the reversed sequences nearest to a query (D,), which cannot be homologs of it."""
-        places, vectors = self._reversed
-        order = np.argsort(-(vectors @ query), kind="stable")[:count]
-        return [self.sequences[i] for i in places[order]]
-
-    @cached_property
-    def _reversed(self) -> tuple[np.ndarray, FloatArray]:
-        places = np.flatnonzero(self.reversed)
-        return places, self.vectors[places]
+    def nearest(self, query: FloatArray, count: int) -> list[str]:
+        """Return the sequences nearest to a query (D,), nearest first."""
+        order = np.argsort(-(self.vectors @ query), kind="stable")[:count]
+        return [self.sequences[i] for i in order]
 
 
 def background_of(embedder: Embedder) -> Background | None:
@@ -88,15 +76,14 @@ def background_of(embedder: Embedder) -> Background | None:
     """
     if embedder.model.alphabet != "protein":
         return None
-    ids, sequences = _read_sequences()
+    sequences = [sequence.residues for sequence in read_sequences(SEQUENCES)]
     places = _places(embedder)
     vectors = next((found for place in places if (found := _load(place, embedder)) is not None), None)
     if vectors is None:
         vectors = _quantised(_compute(embedder, sequences))
         _save(places, embedder, vectors)
     values, scales = vectors
-    marks = np.array([name.startswith(REVERSED) for name in ids])
-    return Background(unit(values * scales[:, None]), sequences, marks)
+    return Background(unit(values * scales[:, None]), sequences)
 
 
 def background_of_table(table: EmbeddingTable) -> Background | None:
@@ -106,12 +93,7 @@ def background_of_table(table: EmbeddingTable) -> Background | None:
     """
     if len(table) < FEWEST:
         return None
-    return Background(table.take(sample_rows(len(table), SIZE)), [], np.zeros(0, dtype=np.bool_))
-
-
-def _read_sequences() -> tuple[list[str], list[str]]:
-    found = list(read_sequences(SEQUENCES))
-    return [sequence.id for sequence in found], [sequence.residues for sequence in found]
+    return Background(table.take(sample_rows(len(table), SIZE)), [])
 
 
 def _places(embedder: Embedder) -> list[Path]:

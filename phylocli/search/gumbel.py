@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import brentq
+from scipy.optimize import brentq, minimize
 
 Floats = npt.NDArray[np.float64]
 
@@ -57,18 +57,43 @@ class Gumbel:
         return (self.rate * np.asarray(scores, dtype=np.float64) - self.log_size) / np.log(2)
 
 
-def fit_gumbel(scores: npt.NDArray[np.floating], cells: npt.NDArray[np.floating]) -> Gumbel:
+def fit_gumbel(scores: npt.NDArray[np.floating], cells: npt.NDArray[np.floating], censored: int = 0) -> Gumbel:
     """Fit the distribution by maximum likelihood.
 
-    Given λ, the estimate of K is n / Σ cells · exp(-λ s), which leaves one equation for λ:
-    1/λ = mean(s) - Σ s · w / Σ w with w = cells · exp(-λ s) (Lawless 1982, Statistical Models and Methods for Lifetime
-    Data). If all scores are equal, the likelihood has no maximum; a standard deviation of 10⁻⁶ is assumed.
+    The score s of a pair with c cells has the density λ y exp(-y), with y = K c exp(-λ s). A censored score contributes the
+    probability 1 - exp(-y) of a score of at least the largest that is not censored. Without censoring, the estimate of K
+    given λ is n / Σ c exp(-λ s), which leaves one equation for λ, 1/λ = mean(s) - Σ s w / Σ w with w = c exp(-λ s) (Lawless
+    1982, Statistical Models and Methods for Lifetime Data). If all scores are equal, the likelihood has no maximum; a
+    standard deviation of 10⁻⁶ is assumed.
 
     Args:
         scores: alignment scores of unrelated pairs, (n,), with n of the order of 100.
         cells: L · M for each pair, (n,).
+        censored: number of the largest scores that are censored, because their pairs may be homologs; less than n.
     """
     s, logs = np.asarray(scores, dtype=np.float64), np.log(np.asarray(cells, dtype=np.float64))
+    order = np.argsort(s, kind="stable")
+    s, logs = s[order], logs[order]
+    known = len(s) - censored
+    s[known:] = s[known - 1]
+    fit = _fit_uncensored(s, logs)
+    if not censored or s.std() <= _SMALLEST_SPREAD:
+        return fit
+
+    def loss(x: Floats) -> float:
+        rate = np.exp(x[0])
+        log_y = np.clip(x[1] + logs - rate * s, -50, 50)
+        y = np.exp(log_y)
+        survival = np.log(-np.expm1(-y[known:]))
+        return -float(known * x[0] + (log_y[:known] - y[:known]).sum() + survival.sum())
+
+    found = minimize(
+        loss, np.array([np.log(fit.rate), fit.log_size]), method="Nelder-Mead", options={"xatol": 1e-6, "fatol": 1e-9}
+    )
+    return Gumbel(float(np.exp(found.x[0])), float(found.x[1]))
+
+
+def _fit_uncensored(s: Floats, logs: Floats) -> Gumbel:
     spread = max(float(s.std()), _SMALLEST_SPREAD)
 
     def weights(rate: float) -> Floats:

@@ -1,8 +1,8 @@
 """E-values of alignments of residue embeddings, corrected for composition by the query in reverse order.
 
-1. The query is aligned with the 128 reversed proteins of the background that have the highest cosine to it; they resemble it
-only in composition. A Gumbel distribution, which depends on both lengths, is fitted to these scores (`gumbel`), as in
-Pearson 1998 (doi:10.1006/jmbi.1997.1525) for the scores of a database search.
+1. The query is aligned with the 64 proteins of the background that have the highest cosine to it. A Gumbel distribution,
+which depends on both lengths, is fitted to these scores (`gumbel`), as in Pearson 1998 (doi:10.1006/jmbi.1997.1525) for the
+scores of a database search. The largest four are censored: they may be those of homologs.
 2. Each target is also aligned with the residues of the query in reverse order, which have the same composition, but are not
 homologous (the reverse-sequence null model: Karplus et al. 2005, doi:10.1093/bioinformatics/bti629). If that score is above
 the mean of the Gumbel distribution, query and target resemble each other in composition more than the background does, and
@@ -26,8 +26,8 @@ from phylocli.search.gumbel import Gumbel, fit_gumbel
 from phylocli.search.local_alignment import INCLUDED, LocalAlignment
 from phylocli.search.rerank import ResidueScores
 
-ALIGNED = 128
-"""Number of reversed proteins with which a query is aligned."""
+ALIGNED, CENSORED = 64, 4
+"""Number of unrelated proteins with which a query is aligned; number of the largest scores of these that are censored."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,8 @@ class ResidueEvalues:
         scores, backwards = self.aligner(query, targets)
         if self._background is None:
             return Scored(scores, np.full(len(targets), np.nan), np.zeros(len(targets)), None)
-        unrelated = self._background.nearest_reversed(vector, ALIGNED)
-        null = fit_gumbel(self.aligner(query, unrelated, backwards=False)[0], cells(query, unrelated))
+        unrelated = self._background.nearest(vector, ALIGNED)
+        null = fit_gumbel(self.aligner(query, unrelated, backwards=False)[0], cells(query, unrelated), CENSORED)
         sizes = cells(query, targets)
         excess = self.aligner.comparison.composition * np.maximum(backwards - null.means(sizes), 0)
         evalues = self._rows * np.exp(null.log_p_values(scores - excess, sizes))

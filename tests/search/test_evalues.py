@@ -26,7 +26,7 @@ from phylocli.search.residue_plda import ResiduePLDA
 
 
 def vectors_only(vectors: np.ndarray) -> Background:
-    return Background(vectors, [], np.zeros(0, dtype=np.bool_))
+    return Background(vectors, [])
 
 
 def table_of(vectors: np.ndarray) -> EmbeddingTable:
@@ -121,7 +121,7 @@ def test_a_background_is_computed_once_for_a_model_and_kept_in_its_folder(
     folder = Model.create("convolutional", preset="tiny", seed=0).save(tmp_path / "model")
     embedder = Embedder(Model.load(folder))
     first = background_of(embedder)
-    assert first is not None and first.reversed.sum() == 140 and len(first.sequences) == 150
+    assert first is not None and len(first.sequences) == 150
     exact = unit(embedder.pooled(first.sequences))
     assert np.abs(exact @ exact.T - exact @ first.vectors.T).max() < 2e-3  # 8 bits a feature
     with monkeypatch.context() as patch:
@@ -169,7 +169,7 @@ def test_a_background_of_other_weights_or_sequences_is_replaced(small_background
     (folders[1] / "background.safetensors").write_bytes((folders[0] / "background.safetensors").read_bytes())
     again = background_of(Embedder(Model.load(folders[1])))
     assert found[1] is not None and again is not None and np.allclose(again.vectors, found[1].vectors, atol=1e-2)
-    small_background.write_text("".join(f">reversed-{i}\n{'ACDEFGHIKLMNPQRSTVWY' * (1 + i % 3)}\n" for i in range(30)))
+    small_background.write_text("".join(f">{i}\n{'ACDEFGHIKLMNPQRSTVWY' * (1 + i % 3)}\n" for i in range(30)))
     other = background_of(Embedder(Model.load(folders[0])))
     assert other is not None and len(other.vectors) == 30
 
@@ -254,10 +254,51 @@ def test_the_gumbel_fit_finds_the_distribution_that_scores_were_drawn_from() -> 
     assert near - far == pytest.approx(1) and far < -1000  # no digits are lost however far out
 
 
+def test_censored_homologs_do_not_change_the_gumbel_fit() -> None:
+    """Four scores of homologs among 128 would make chance alignments look several times as likely."""
+    rng = np.random.default_rng(0)
+    true, far = Gumbel(0.8, np.log(0.03)), 40.0
+    sizes = rng.integers(50, 400, (200, 128)) * rng.integers(50, 400, (200, 128)).astype(float)
+    clean = (true.log_size + np.log(sizes) - np.log(-np.log(rng.random(sizes.shape)))) / true.rate
+    mixed = np.where(np.arange(128) < 4, clean + 50, clean)
+    censored = [fit_gumbel(scores, cells, 4) for scores, cells in zip(mixed, sizes, strict=True)]
+    same = [fit_gumbel(np.where(np.arange(128) < 4, 1e4, s), c, 4) for s, c in zip(mixed, sizes, strict=True)]
+    assert [g.rate for g in censored] == pytest.approx([g.rate for g in same])  # how far above does not matter
+    rates = [g.rate for g in censored]
+    assert np.median(rates) == pytest.approx(true.rate, rel=0.15)
+    plain = np.median([fit_gumbel(scores, cells).rate for scores, cells in zip(mixed, sizes, strict=True)])
+    assert plain < 0.6 * true.rate
+    at = np.median([g.log_p_values(np.array([far]), np.array([4e4]))[0] for g in censored])
+    assert at == pytest.approx(true.log_p_values(np.array([far]), np.array([4e4]))[0], rel=0.1)
+
+
+def test_the_censored_gumbel_fit_is_the_maximum_of_its_likelihood() -> None:
+    rng = np.random.default_rng(3)
+    scores, sizes, censored = rng.gumbel(20, 3, 60), rng.integers(1000, 90_000, 60).astype(float), 5
+    found = fit_gumbel(scores, sizes, censored)
+
+    def log_likelihood(rate: float, log_size: float) -> float:
+        order = np.argsort(scores)
+        bound = scores[order[-censored - 1]]
+        total = 0.0
+        for i in order[:-censored]:
+            y = np.exp(log_size) * sizes[i] * np.exp(-rate * scores[i])
+            total += np.log(rate * y) - y
+        for i in order[-censored:]:
+            total += np.log(1 - np.exp(-np.exp(log_size) * sizes[i] * np.exp(-rate * bound)))
+        return total
+
+    best = log_likelihood(found.rate, found.log_size)
+    for rate, size in ((1.02, 0.0), (0.98, 0.0), (1.0, 0.1), (1.0, -0.1), (1.02, 0.1), (0.98, -0.1)):
+        assert log_likelihood(found.rate * rate, found.log_size + size) < best
+
+
 @pytest.mark.parametrize("scores", [np.zeros(128), np.full(128, 3.0), np.r_[np.zeros(127), 1.0]])
 def test_equal_scores_of_unrelated_pairs_still_give_p_values(scores: np.ndarray) -> None:
-    found = fit_gumbel(scores, np.full(len(scores), 100.0)).log_p_values(np.array([0.0, 2, 5, 50]), np.full(4, 100.0))
-    assert np.isfinite(found).all() and (np.diff(found) <= 0).all() and found[-1] < -10
+    for censored in (0, 4):
+        null = fit_gumbel(scores, np.full(len(scores), 100.0), censored)
+        found = null.log_p_values(np.array([0.0, 2, 5, 50]), np.full(4, 100.0))
+        assert np.isfinite(found).all() and (np.diff(found) <= 0).all() and found[-1] < -10
 
 
 def test_identical_sequences_score_best_alone_and_in_a_batch(small_background: Path, examples: Path) -> None:
