@@ -32,6 +32,8 @@ class Embedding:
         baseline: whether this is a baseline.
         residues: returns residue embeddings; None if there are none. `vectors` are then their means.
         only_residues: whether to evaluate residues only, because another embedding has the same sequence vectors.
+        profile: returns the log probabilities of the 20 amino acids that a model predicts for each residue of a sequence, in
+            the order of `core.alphabet.AMINO_ACIDS`, shape (L, 20); None if there is no such head.
         generated: sequences that were generated, for a set of those, which has no vectors.
         search: returns scores of queries against targets, for a search program, which has no vectors.
     """
@@ -44,6 +46,7 @@ class Embedding:
     baseline: bool = False
     residues: ResidueVectors | None = None
     only_residues: bool = False
+    profile: Callable[[str], npt.NDArray[np.float64]] | None = None
     generated: SequenceSet | None = None
     search: Callable[[IntArray, IntArray], npt.NDArray[np.float32]] | None = None
 

@@ -13,7 +13,9 @@ from phylocli import models
 from phylocli.core import console
 from phylocli.embed import Embedder, table_metadata, untrained
 from phylocli.formats.streams import PathLike
+from phylocli.models.heads import profile as profile_head
 from phylocli.models.model import Model
+from phylocli.predict import predict_residues
 from phylocli.probe.inputs.embedding import Embedding
 
 FloatArray = npt.NDArray[np.float32]
@@ -31,6 +33,18 @@ class ModelResidues:
     def __call__(self, ids: SequenceOf[str]) -> list[FloatArray]:
         """Return one array (L, D) for each id, residues in order."""
         return self.embedder.residues([self.sequences[name] for name in ids])
+
+
+@dataclass
+class ModelProfile:
+    """The amino acids that the profile head of a model predicts at each residue of a sequence."""
+
+    model: Model
+
+    def __call__(self, sequence: str) -> npt.NDArray[np.float64]:
+        """Return log probabilities, (L, 20), in the order of `core.alphabet.AMINO_ACIDS`."""
+        (prediction,) = predict_residues([sequence], self.model, "profile")
+        return np.log(np.maximum(prediction.probabilities.astype(np.float64), np.finfo(np.float32).tiny))
 
 
 def load_model(model: PathLike | None, device: str = "auto") -> Model:
@@ -68,7 +82,9 @@ def embed_items(
             bar.advance(len(rows))
     metadata = table_metadata(model, layer)
     said = f"{model.config.encoder}, {model.size:,} parameters"
-    return Embedding(name, ids, vectors, said, metadata, baseline=baseline, residues=ModelResidues(embedder, sequences))
+    profile = ModelProfile(model) if profile_head.HEAD.name in model.heads and layer in (None, model.depth) else None
+    residues = ModelResidues(embedder, sequences)
+    return Embedding(name, ids, vectors, said, metadata, baseline=baseline, residues=residues, profile=profile)
 
 
 def with_untrained(model: Model, seed: int) -> Model:

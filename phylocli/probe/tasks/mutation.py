@@ -1,10 +1,14 @@
-"""Zero-shot ranking of protein variants by the distance of their embeddings from the wild type."""
+"""Zero-shot ranking of protein variants: by the distance of their embeddings from the wild type, and by log odds of their
+substitutions."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from phylocli.core.alphabet import AMINO_ACIDS
 from phylocli.core.words import counted
 from phylocli.probe.inputs.dataset import Dataset
 from phylocli.probe.inputs.embedding import Embedding
@@ -25,6 +29,14 @@ METRICS = {
     "family-centroid Spearman": Metric(
         "The same with the distance from the mean embedding of homologs of the wild type: the items of its family (all "
         "items if there are no families) that are not variants."
+    ),
+    "profile Spearman": Metric(
+        "Rank correlation with the sum over substitutions of log p(new) − log p(wild-type residue), where p is the profile "
+        "that the model predicts from the wild-type sequence (Meier et al. 2021, doi:10.1101/2021.07.09.450648, with "
+        "profiles instead of a masked language model). Only for models with a profile head, and variants without indels."
+    ),
+    "by substitution matrix": Metric(
+        "The same with BLOSUM62 scores instead of log p, as a baseline that needs no model.", None
     ),
     "by number of mutations": Metric(
         "The same with the negative number of mutations, as a baseline that needs no embedding.", None
@@ -85,6 +97,44 @@ def _centroid(data: Dataset, embedding: Embedding, parent: int) -> FloatArray | 
     return embedding.vectors[homologs].astype(np.float64).mean(axis=0)
 
 
+@dataclass(frozen=True)
+class _Substitutions:
+    """The variants of a protein that differ from it by substitutions only.
+
+    Attributes:
+        wild: codes of the wild type's residues, (L,).
+        variants: those of the variants, (n, L).
+    """
+
+    wild: IntArray
+    variants: IntArray
+
+    @classmethod
+    def of(cls, data: Dataset, parent: int, rows: IntArray) -> _Substitutions | None:
+        """Return the variants in some rows; None if a sequence is missing or has another length, or if a residue that
+        differs is unknown."""
+        sequences = [data.sequences.get(data.ids[row], "") for row in (parent, *rows.tolist())]
+        if not sequences[0] or {len(s) for s in sequences} != {len(sequences[0])}:
+            return None
+        letters = np.frombuffer("".join(sequences).encode(), dtype=np.uint8).reshape(len(sequences), -1)
+        order = np.frombuffer(AMINO_ACIDS.encode(), dtype=np.uint8)  # which is alphabetical
+        codes = np.minimum(np.searchsorted(order, letters), len(order) - 1).astype(np.int64)
+        changed = (letters != letters[0]).any(axis=0)
+        return None if (order[codes] != letters)[:, changed].any() else cls(codes[0], codes[1:])
+
+    def log_odds(self, scores: FloatArray) -> FloatArray:
+        """Return Σ (score of the new residue - score of the wild-type residue) over substitutions, (n,); scores: (L, 20)."""
+        place = np.arange(len(self.wild))
+        return np.asarray((scores[place, self.variants] - scores[place, self.wild]).sum(axis=1))
+
+
+def _blosum62() -> FloatArray:
+    """Return BLOSUM62 for `AMINO_ACIDS`, (20, 20)."""
+    from Bio.Align import substitution_matrices
+
+    return np.array(substitution_matrices.load("BLOSUM62").select(AMINO_ACIDS), dtype=np.float64)
+
+
 def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measurement:
     """Compute the rank correlations of each wild type."""
     assert data.wild_type is not None
@@ -104,6 +154,17 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
     known = [c for c in centroids if c is not None]
     if len(known) == len(groups):
         estimates.append(_figure("family-centroid Spearman", shift(known), values, groups))
+    substitutions = [_Substitutions.of(data, p, g) for p, g in zip(parents, groups, strict=True)]
+    aligned = [found for found in substitutions if found is not None]
+    if len(aligned) == len(groups):
+        estimates.append(
+            _figure("by substitution matrix", [v.log_odds(_blosum62()[v.wild]) for v in aligned], values, groups)
+        )
+        if embedding.profile is not None:
+            odds = [
+                v.log_odds(embedding.profile(data.sequences[data.ids[p]])) for v, p in zip(aligned, parents, strict=True)
+            ]
+            estimates.append(_figure("profile Spearman", odds, values, groups))
     if data.mutations is not None and any(np.ptp(data.mutations[g]) for g in groups):
         counts = [-data.mutations[g].astype(np.float64) for g in groups]
         estimates.append(_figure("by number of mutations", counts, values, groups))

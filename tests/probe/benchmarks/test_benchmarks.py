@@ -35,6 +35,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("go", "valid", 21_600),
         ("localization", "valid", None),
         ("fluorescence", "sample", 5_001),
+        ("gb1", "sample", 2_001),
         ("tape-fluorescence", "valid", 26_197),
     ],
 )
@@ -112,6 +113,18 @@ def test_near_variants_are_learned_from_and_far_ones_are_the_test(tmp_path: Path
     assert found.filter(pl.col("split") == "test")["sequence"].to_list() == ["ARADELF", "ARADELL"]
     assert found.height == len(variants) - 1 and {"train", "valid"} <= set(found["split"])
     assert load_benchmark("tape-fluorescence", tmp_path).frame.height == len(variants) - 3
+
+
+def test_variants_of_gb1_are_named_by_their_substitutions(tmp_path: Path) -> None:
+    wild = "M" * 38 + "VDG" + "K" * 12 + "V" + "E" * 4
+    rows = [(1.0, wild), (0.5, wild[:38] + "A" + wild[39:]), (2.0, wild[:39] + "CF" + wild[41:53] + "L" + wild[54:])]
+    (tmp_path / "flip_gb1.tsv").write_text("fitness\tsequence\n" + "".join(f"{v}\t{s}\n" for v, s in rows))
+    found = load_benchmark("gb1", tmp_path, "all")
+    assert found.frame["id"].to_list() == ["wild-type", "V39A", "D40C;G41F;V54L"]
+    assert found.frame["fitness"].to_list() == [1.0, 0.5, 2.0]
+    (tmp_path / "flip_gb1.tsv").write_text(f"fitness\tsequence\n0.5\t{rows[1][1]}\n")
+    with pytest.raises(BadInputError, match="does not have the wild type once"):
+        load_benchmark("gb1", tmp_path)
 
 
 def write_netsurfp(path: Path, proteins: dict[str, tuple[str, str, str, str]], length: int = 12) -> None:

@@ -286,6 +286,51 @@ def test_each_variant_is_compared_with_its_own_wild_type() -> None:
     assert estimate(found, "zero-shot Spearman").value == pytest.approx(1.0)
 
 
+def substituted() -> tuple[Dataset, list[str]]:
+    """A wild type and thirty variants with one to three substitutions."""
+    rng = np.random.default_rng(1)
+    wild = "MKTAYIAKQRQISFVKSHFS"
+    sequences = [wild]
+    for _ in range(30):
+        letters = list(wild)
+        for at in rng.choice(len(wild), rng.integers(1, 4), replace=False):
+            letters[at] = str(rng.choice([a for a in "ACDEFGHIKLMNPQRSTVWY" if a != wild[at]]))
+        sequences.append("".join(letters))
+    names = [";".join(f"{a}{i}{b}" for i, (a, b) in enumerate(zip(wild, s, strict=True)) if a != b) for s in sequences]
+    data = dataset(mutations=names, fitness=rng.normal(size=31).tolist())
+    return replace(data, sequences=dict(zip(data.ids, sequences, strict=True))), sequences
+
+
+def test_log_odds_of_substitutions_are_sums_over_the_positions_that_differ() -> None:
+    from Bio.Align import substitution_matrices
+    from scipy.stats import spearmanr
+
+    data, sequences = substituted()
+    log_p = np.log(np.random.default_rng(2).dirichlet(np.ones(20), size=20))
+    known = replace(
+        embedding(np.random.default_rng(3).normal(size=(31, 4))), profile=lambda sequence: log_p[: len(sequence)]
+    )
+    found = mutation.measure(data, known, "fitness", 0)
+    blosum, letters = substitution_matrices.load("BLOSUM62"), "ACDEFGHIKLMNPQRSTVWY"
+    wild, fitness = sequences[0], data.values["fitness"][1:]
+    by_matrix, by_profile = np.zeros(30), np.zeros(30)
+    for row, sequence in enumerate(sequences[1:]):
+        for at, (old, new) in enumerate(zip(wild, sequence, strict=True)):
+            if old != new:
+                by_matrix[row] += blosum[old][new] - blosum[old][old]
+                by_profile[row] += log_p[at, letters.index(new)] - log_p[at, letters.index(old)]
+    assert estimate(found, "by substitution matrix").value == pytest.approx(spearmanr(by_matrix, fitness).statistic)
+    assert estimate(found, "profile Spearman").value == pytest.approx(spearmanr(by_profile, fitness).statistic)
+
+
+@pytest.mark.parametrize("other", ["MKTAYIAKQR", "XKTAYIAKQRQISFVKSHFS", ""])
+def test_variants_that_are_not_substitutions_have_no_log_odds(other: str) -> None:
+    data, _ = substituted()
+    changed = replace(data, sequences={**data.sequences, data.ids[-1]: other})
+    found = mutation.measure(changed, embedding(np.random.default_rng(3).normal(size=(31, 4))), "fitness", 0)
+    assert {"by substitution matrix", "profile Spearman"}.isdisjoint(e.metric for e in found.estimates)
+
+
 def test_a_wild_type_must_be_an_item() -> None:
     with pytest.raises(BadInputError, match="'gfp' is not an item"):
         dataset(mutation=["A1V", "A2V"], wildtype=["gfp", "gfp"], fitness=[1.0, 2.0])
