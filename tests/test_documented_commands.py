@@ -35,7 +35,7 @@ PARSED_ONLY = {
     r"phylocli run (?!examples/demo|.*--dry-run)": "files of the reader's, or tests/cli/test_run.py runs it",
     r"encoder.name=plm": "needs a checkpoint, or downloads one",
     r"(facebook|Rostlab)/|models rm": "downloads a model, or removes it; tests/checkpoints/test_hub.py does so",
-    r"phylocli infomin|phylocli mi benchmark": "trains many encoders; tests/infomin and tests/mi run small ones",
+    r"phylocli info(min|max)|phylocli mi benchmark": "trains many encoders; tests of each run small ones",
     r"torchrun|sbatch|--cluster slurm": "needs several processes or a cluster",
     r"alphabet[= ]dna": "run by tests/views and tests/cli/test_train.py",
     r"--baselines? phmmer": "run by tests/probe",

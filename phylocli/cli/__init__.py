@@ -35,6 +35,7 @@ ORDER = (
         "train",
         "sweep",
         "infomin",
+        "infomax",
         "embed",
         "search",
         "predict",

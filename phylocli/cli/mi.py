@@ -1,4 +1,4 @@
-"""Measure mutual information in nats: a benchmark of the estimators, and estimates between embeddings."""
+"""Measure information in nats: a benchmark of estimators, estimates between embeddings, and usable information."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import typer
 from phylocli.cli._options import LabelsOption, Output
 from phylocli.config.mi_benchmark import MiBenchmarkConfig
 from phylocli.config.mi_estimate import MiEstimateConfig
+from phylocli.config.mi_usable import MiUsableConfig
+from phylocli.core.errors import UsageError
 
 EXAMPLES = [
     "phylocli mi benchmark --figure staircase.svg > rows.tsv",
@@ -17,6 +19,9 @@ EXAMPLES = [
     "phylocli mi estimate a.parquet b.parquet --format json",
     "phylocli mi estimate emb.parquet --labels labels.tsv --column family",
     "phylocli mi estimate a.parquet b.parquet --estimators nwj --estimators smile:clip=1 -l labels.tsv --group-by family",
+    "phylocli mi estimate a.parquet b.parquet --estimators infonce --estimators leave-one-out",
+    "phylocli mi usable emb.parquet --labels labels.tsv --column family --pointwise pointwise.tsv",
+    "phylocli mi usable a.parquet --given b.parquet --labels labels.tsv --column family --observers linear",
     "phylocli mi benchmark --preset full -o rows.parquet --figure staircase.html --summary summary.tsv",
 ]
 
@@ -74,3 +79,31 @@ def estimate(
     from phylocli.mi import read_pairs, run_estimate
 
     run_estimate(read_pairs(first, second, config, labels=labels), output, config, format=format)
+
+
+@app.command("usable")
+def usable(
+    config: MiUsableConfig,
+    table: Annotated[str, typer.Argument(metavar="TABLE", help="Embeddings: Parquet, Arrow, TSV, CSV, NPZ, HDF5.")],
+    labels: LabelsOption = None,
+    given: Annotated[
+        str | None,
+        typer.Option("--given", metavar="TABLE", help="Other embeddings; measure what TABLE adds to these."),
+    ] = None,
+    pointwise: Annotated[
+        Path | None,
+        typer.Option("--pointwise", metavar="FILE", help="Write the information of each item as a table."),
+    ] = None,
+    output: Output = None,
+    format: Format = None,
+) -> None:
+    """Measure the information about a label in nats that an observer can use: linear, perceptron, nearest neighbours.
+
+    Usable information (Xu et al. 2020): the entropy of the class frequencies minus the cross entropy of a predictor on
+    held-out items. Writes one row per observer.
+    """
+    from phylocli.mi import run_usable
+
+    if labels is None:
+        raise UsageError("usable information is about a label", fix="give the table of labels with --labels")
+    run_usable(table, labels, output, config, given=given, pointwise=pointwise, format=format)

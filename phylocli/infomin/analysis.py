@@ -19,13 +19,13 @@ from phylocli.core.threads import limit_threads
 from phylocli.executors import Work, run_all
 from phylocli.formats import Family, read_families, write_families
 from phylocli.formats.provenance import provenance
-from phylocli.formats.streams import STDIO, PathLike, atomic_path, locks, write_text
+from phylocli.formats.streams import STDIO, PathLike, locks, write_text
 from phylocli.infomin.cells import Cell, as_variation, band_cells, view_cells
 from phylocli.infomin.comparing import compare
 from phylocli.infomin.figure import draw
 from phylocli.infomin.measuring import BOUNDS, QUALITIES, SETTLED, Figures, measure
+from phylocli.infomin.replicated import means, write_tables
 from phylocli.pairs import Split, split_clades
-from phylocli.statistics.replicates import mean_interval
 from phylocli.train.data.compiled import Cache
 from phylocli.train.data.loading import split_path
 from phylocli.train.sweep import plan, sweep
@@ -115,10 +115,10 @@ def analyse(
             rows.append({"view": cell.name, "kind": cell.kind, "seed": run.seed, **figures, "matched": cell.distance})
         table = pl.DataFrame(rows, infer_schema_length=None)
         summary = summarise(table, cells)
-        _write(table, folder / "runs")
-        _write(summary, folder / "infomin")
+        write_tables(table, folder / "runs")
+        write_tables(summary, folder / "infomin")
         differences = compare(table, cells)
-        _write(differences, folder / "comparisons")
+        write_tables(differences, folder / "comparisons")
         svg, page = draw(table, summary, differences, config.quality)
         write_text(folder / "infomin.svg", svg)
         write_text(folder / "infomin.html", page)
@@ -196,17 +196,6 @@ def summarise(table: pl.DataFrame, cells: Sequence[Cell]) -> pl.DataFrame:
         part = table.filter(pl.col("view") == cell.name)
         row: dict[str, object] = {"view": cell.name, "kind": cell.kind, "distance": cell.distance, "seeds": part.height}
         row["ceiling_nats"] = float(part["ceiling_nats"].mean())  # type: ignore[arg-type]
-        for column in columns:
-            known = part[column].drop_nulls().to_list()
-            bounds = BOUNDS.get(column, (-math.inf, math.inf))
-            figures = mean_interval(known, bounds) if known else (math.nan,) * 3
-            for name, value in zip((column, f"{column}_low", f"{column}_high"), figures, strict=True):
-                row[name] = float(value) if math.isfinite(value) else None
+        row |= means(part, {column: BOUNDS.get(column, (-math.inf, math.inf)) for column in columns})
         rows.append(row)
     return pl.DataFrame(rows, infer_schema_length=None)
-
-
-def _write(frame: pl.DataFrame, stem: Path) -> None:
-    with atomic_path(stem.with_suffix(".parquet")) as path:
-        frame.write_parquet(path)
-    write_text(stem.with_suffix(".tsv"), frame.write_csv(separator="\t"))

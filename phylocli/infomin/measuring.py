@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from phylocli.core.errors import UsageError
 from phylocli.embed import Embedder
 from phylocli.encoders import pad_batch
 from phylocli.formats import Family
-from phylocli.formats.streams import write_text
+from phylocli.infomin.replicated import remembered
 from phylocli.mi import Paired, estimate
 from phylocli.models.model import Model
 from phylocli.probe import Dataset, Embedding, evaluate
@@ -82,16 +81,13 @@ def measure(
     model = Model.load(run / MODEL)
     on = hashlib.sha256("".join(f.tree.to_newick() if f.tree else "" for f in scored).encode()).hexdigest()
     key: Figures = {"model": model.fingerprint, "estimators": list(ESTIMATORS), "asked": PAIRS, "steps": STEPS, "on": on}
-    path = run / MEASURED
-    if path.is_file():
-        found: Figures = json.loads(path.read_text(encoding="utf-8"))
-        if {name: found.get(name) for name in key} == key:
-            return found
     config = TrainConfig.read(run / CONFIG).updated(seed=seed)
-    with _silence():
-        values: Figures = {**key, **_information(model, config, inputs, cache), **_quality(model, scored)}
-    write_text(path, json.dumps(values, indent=1) + "\n")
-    return values
+
+    def compute() -> Figures:
+        with _silence():
+            return {**_information(model, config, inputs, cache), **_quality(model, scored)}
+
+    return remembered(run / MEASURED, key, compute)
 
 
 def _silence() -> contextlib.AbstractContextManager[None]:

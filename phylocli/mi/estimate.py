@@ -49,6 +49,7 @@ class Information:
         control_nats, control_low, control_high: the same with partners shuffled; None if not computed.
         n, groups, n_train: number of held-out pairs, groups among them, and training pairs.
         at_ceiling: whether the true information may be higher than the measurable maximum.
+        side: whether the estimate is a `lower` or an `upper` bound, or `neither`. An upper bound needs an accurate decoder.
     """
 
     estimator: str
@@ -64,6 +65,7 @@ class Information:
     groups: int | None
     n_train: int
     at_ceiling: bool
+    side: str = "lower"
 
 
 def estimate(data: Paired, config: MiEstimateConfig = MiEstimateConfig()) -> Iterator[Information]:
@@ -106,6 +108,7 @@ def estimate(data: Paired, config: MiEstimateConfig = MiEstimateConfig()) -> Ite
             None if test.groups is None else len(np.unique(test.groups)),
             len(train),
             False,
+            found.method.side,
         )
         value.at_ceiling = bool(cautions(value, test))
         yield value
@@ -192,7 +195,7 @@ def cautions(found: Information, test: Paired) -> list[str]:
                 f"{name} reaches its ceiling of {found.ceiling_nats:.2f} nats with {found.n:,} held-out pairs: the "
                 "true information may be much higher; use more pairs, or another estimator"
             )
-    elif entropy is None and found.estimate_nats > math.log(found.n) - math.log(2):
+    elif entropy is None and found.side != "upper" and found.estimate_nats > math.log(found.n) - math.log(2):
         said.append(
             f"{name} reaches ln {found.n:,} = {math.log(found.n):.2f} nats: no lower bound is reliable "
             "above about the logarithm of the number of pairs (McAllester & Stratos 2020); it may be too high or too low"
@@ -205,6 +208,13 @@ def cautions(found: Information, test: Paired) -> list[str]:
             "estimate is probably too high by as much"
         )
     return said
+
+
+def bracketed(found: Sequence[Information]) -> tuple[float, float] | None:
+    """Return the highest lower bound and the lowest upper bound, in nats; None unless there are both."""
+    low = [row.estimate_nats for row in found if row.side == "lower"]
+    high = [row.estimate_nats for row in found if row.side == "upper"]
+    return (max(low), min(high)) if low and high else None
 
 
 def _features(count: int) -> str:
@@ -244,5 +254,13 @@ def run_estimate(
             yield asdict(row)
 
     write_rows(kept(), output, information_schema(), format)
+    bracket = bracketed(found)
+    if bracket is not None and bracket[0] <= bracket[1]:
+        logger.info(f"The information is between about {bracket[0]:.2f} and {bracket[1]:.2f} nats")
+    elif bracket is not None:
+        logger.warning(
+            f"the upper bound, {bracket[1]:.2f} nats, is below the lower one, {bracket[0]:.2f}: its decoder is not accurate "
+            "enough for a bound; use more pairs, or another decoder"
+        )
     write_sidecar(output, "mi estimate", config.to_parameters(), config.seed)
     return found

@@ -13,10 +13,9 @@ from phylocli.core.errors import UsageError
 from phylocli.core.plugins import CRITICS, OBJECTIVES
 from phylocli.critics import build_critic
 from phylocli.critics.base.decoder import Decoder
-from phylocli.objectives import Estimator, build_objective, estimators
+from phylocli.objectives import Estimator, build_objective, estimators, needs_decoder
 
 OPTIMAL = "optimal"
-DECODED = "barber-agakov"
 
 
 @dataclass(frozen=True)
@@ -64,8 +63,8 @@ def parse_estimators(texts: list[str]) -> list[Choice]:
 def pairings(chosen: list[Choice], critics: list[Choice], decoder: str) -> list[tuple[Choice, Choice]]:
     """Return every combination of an estimator and a critic that it can use.
 
-    Barber–Agakov needs a decoder: it uses those among the critics, or `decoder` if there is none. A decoder is also an
-    ordinary critic, so the other estimators use it if it is named.
+    Barber–Agakov and the upper bounds need a decoder: they use those among the critics, or `decoder` if there is none. A
+    decoder is also an ordinary critic, so the other estimators use it if it is named.
 
     Raises:
         UsageError: an unknown critic.
@@ -74,7 +73,7 @@ def pairings(chosen: list[Choice], critics: list[Choice], decoder: str) -> list[
     found = []
     for estimator in chosen:
         usable = critics
-        if estimator.name == DECODED:
+        if needs_decoder(estimator.name):
             usable = [c for c in critics if c.name == OPTIMAL or c in decoders]
             usable += [] if decoders else [Choice.parse(decoder)]
         found += [(estimator, critic) for critic in usable]
@@ -95,7 +94,8 @@ def build(
         entropy: H(b), for Barber–Agakov, if known.
 
     Raises:
-        UsageError: an unknown parameter, a critic that cannot compare vectors of different widths, or an estimator that has
+        UsageError: an unknown parameter, a critic that cannot compare vectors of different widths, or an estimator that
+        has
             no value in nats (f-GAN's total variation).
     """
     parameters = dict(critic.parameters)
@@ -107,7 +107,7 @@ def build(
             fix="use separable, concatenated or bilinear",
         )
     own = dict(estimator.parameters)
-    if estimator.name == DECODED and entropy is not None:
+    if entropy is not None and "entropy" in inspect.signature(OBJECTIVES.load(estimator.name).Objective).parameters:
         own.setdefault("entropy", entropy)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -14,7 +14,7 @@ from torch import Tensor
 from phylocli.core.errors import UsageError
 from phylocli.mi.gaussians import Gaussians
 from phylocli.mi.methods import OPTIMAL, Choice, build, pairings, parse_estimators
-from phylocli.objectives import Batch, Estimator, build_objective
+from phylocli.objectives import Batch, Estimator, build_objective, needs_decoder
 
 ESTIMATORS = (
     *("infonce", "nwj", "dv", "mine", "jsd", "smile:clip=5", "interpolated:alpha=0.01", "nce"),
@@ -185,7 +185,7 @@ class _NoCritic(torch.nn.Module):
 
 
 def _on_true_ratio(estimator: Choice) -> Estimator:
-    if estimator.name == "barber-agakov":
+    if needs_decoder(estimator.name):
         from phylocli.critics.base.decoder import Decoder
 
         built = build_objective(estimator.name, Decoder(), estimator.parameters)

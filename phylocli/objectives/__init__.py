@@ -19,7 +19,7 @@ from torch import nn
 
 from phylocli.core.plugins import OBJECTIVES
 from phylocli.objectives.base.batch import Batch
-from phylocli.objectives.base.estimator import Estimator, estimators
+from phylocli.objectives.base.estimator import Estimator, estimators, needs_decoder
 from phylocli.objectives.base.requirements import Requirements, requirements_of
 
 
@@ -49,4 +49,4 @@ def build_objective(
     return OBJECTIVES.make(name, made, critic, parameters=parameters, **sizes)
 
 
-__all__ = ["Batch", "Estimator", "Requirements", "build_objective", "estimators", "requirements_of"]
+__all__ = ["Batch", "Estimator", "Requirements", "build_objective", "estimators", "needs_decoder", "requirements_of"]

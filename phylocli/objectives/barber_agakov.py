@@ -2,28 +2,25 @@
 
     I(a; b) = H(b) - H(b | a) ≥ H(b) + E_pairs[ log q(b | a) ]
 
-Barber & Agakov 2003, The IM algorithm (NeurIPS 16), equation 3; Poole et al. 2019, arXiv 1905.06922, equation 2. The gap is
-E KL( p(b | a) ‖ q(b | a) ). The critic must be a decoder: its scores are log densities, as in `gaussian` and `categorical`.
-With the entropy H(b), which cannot be computed from the data, the value is a lower bound in nats. Without it, the value is
-the decoder's gain over a learned marginal m(b),
+Barber & Agakov 2003, The IM algorithm (NeurIPS 16), equation 3; Poole et al. 2019, arXiv 1905.06922, equation 2. The gap
+is E KL( p(b | a) ‖ q(b | a) ). The critic must be a decoder: its scores are log densities, as in `gaussian` and
+`categorical`. With the entropy H(b), which cannot be computed from the data, the value is a lower bound in nats. Without
+it, the value is the decoder's gain over a learned marginal m(b),
 
     E_pairs[ log q(b | a) - log m(b) ] = I(a; b) - E KL( p(b | a) ‖ q(b | a) ) + KL( p(b) ‖ m(b) ),
 
-not a strict bound: it may exceed I if m fits the marginal badly. It is at most 0 if a is uninformative, because m is one of
-the q's; it is the usable information of Xu et al. 2020 (arXiv 2002.10689) for this family of decoders. For labels, m is the
-table of their frequencies, and the last term vanishes as 1/n.
+not a strict bound: it may exceed I if m fits the marginal badly, and is an upper bound (Poole et al. 2019, section 2.1)
+if q is the true density p(b | a). It is at most 0 if a is uninformative, because m is one of the q's; it is the usable
+information of Xu et al. 2020 (arXiv 2002.10689) for this family of decoders. For labels, m is the table of their
+frequencies, and the last term vanishes as 1/n.
 """
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
-from phylocli.core.errors import UsageError
-from phylocli.critics.base.decoder import Decoder
-from phylocli.objectives.base.batch import Batch
-from phylocli.objectives.base.estimator import Estimator
+from phylocli.objectives.base.decoder_estimator import DecoderEstimator
 from phylocli.objectives.base.masking import positives
-from phylocli.objectives.base.requirements import Requirements
 
 
 def bound(scores: Tensor, negatives: Tensor) -> Tensor:
@@ -31,7 +28,7 @@ def bound(scores: Tensor, negatives: Tensor) -> Tensor:
     return positives(scores).mean()
 
 
-class Objective(Estimator):
+class Objective(DecoderEstimator):
     """Barber–Agakov on a decoder: `loss` (negative log densities of q and m) and `bound` (nats).
 
     Args:
@@ -41,26 +38,13 @@ class Objective(Estimator):
 
     def __init__(self, critic: nn.Module, *, entropy: float | None = None) -> None:
         super().__init__(critic)
-        if not isinstance(critic, Decoder):
-            raise UsageError(
-                "barber-agakov needs a critic that is a decoder",
-                why="its scores must be log densities of b given a",
-                fix="use the critic gaussian, or categorical for labels",
-            )
-        self.decoder = critic
         self.entropy = entropy
-        self.requirements = Requirements(negatives=False)
+        self.side = "neither" if entropy is None else "lower"
 
-    def scores(self, a: Tensor, b: Tensor) -> Tensor:
+    def relative(self, log_q: Tensor, log_m: Tensor) -> Tensor:
         """Return log q(b | a) - log m(b), or log q(b | a) + H(b), (N, M)."""
-        return self.critic(a, b) + (self.entropy if self.entropy is not None else -self.decoder.marginal(b)[None])
+        return super().relative(log_q, log_m) if self.entropy is None else log_q + self.entropy
 
     def bound(self, scores: Tensor, negatives: Tensor) -> Tensor:
-        """Return the bound, or the gain, in nats."""
+        """Return the bound, or the gain, in nats; negatives are not used."""
         return bound(scores, negatives)
-
-    def forward(self, a: Tensor, b: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """Return `loss` and `bound`, from a and b (N, D). Negatives are not used."""
-        decoded, marginal = positives(self.critic(a, b)).mean(), self.decoder.marginal(b).mean()
-        value = decoded + (self.entropy if self.entropy is not None else -marginal)
-        return {"loss": -(decoded + marginal), "bound": value.detach()}

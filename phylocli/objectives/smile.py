@@ -29,6 +29,8 @@ class Objective(Estimator):
         clip: τ; infinity gives Donsker–Varadhan's value.
     """
 
+    side = "neither"
+
     def __init__(self, critic: nn.Module, *, clip: float = 5.0) -> None:
         super().__init__(critic)
         if not clip > 0:

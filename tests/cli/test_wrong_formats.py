@@ -103,6 +103,9 @@ COMMANDS: dict[str, set[str]] = {
     "simulate --frequencies X -o out.sto": SEQUENCES,
     "mi estimate X x.parquet": VECTORS,
     "mi estimate x.parquet --labels X --column kind": LABELS,
+    "mi usable X --labels x.tsv --column kind": VECTORS,
+    "mi usable x.parquet --labels X --column kind": LABELS,
+    "mi usable x.parquet --given X --labels x.tsv --column kind": VECTORS,
     "fetch --offline --from-file X": {"x.tsv"},
     "recipes show X": {"x.toml", "empty"},
 }

@@ -13,8 +13,8 @@ import torch
 
 from phylocli.config.mi_estimate import MiEstimateConfig
 from phylocli.core.errors import BadInputError, UsageError
-from phylocli.mi import Gaussians, Information, Paired, estimate, read_pairs
-from phylocli.mi.estimate import cautions, label_entropy
+from phylocli.mi import Gaussians, Information, Paired, estimate, read_pairs, run_estimate
+from phylocli.mi.estimate import bracketed, cautions, label_entropy
 from phylocli.mi.learn import Scaler, fit
 from phylocli.mi.methods import Choice, build
 from phylocli.mi.paired import divide
@@ -44,6 +44,30 @@ def test_gaussians_give_their_information_and_shuffled_partners_none() -> None:
         assert (row.n, row.n_train, row.groups) == (300, 550, None)
     assert found[0].ceiling_nats == pytest.approx(math.log(300))
     assert found[1].ceiling_nats is None
+
+
+def test_lower_and_upper_bounds_bracket_the_information(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+    estimators = ("infonce", "smile", "leave-one-out", "club")
+    settings = with_settings(estimators=estimators, critics=("gaussian:hidden=16",), control=False, learning_rate=1e-2)
+    with caplog.at_level("INFO"):
+        found = run_estimate(gaussian_pairs(3000, 1.0, dimension=1), tmp_path / "rows.tsv", settings)
+    assert [row.side for row in found] == ["lower", "neither", "upper", "upper"]
+    low, high = bracketed(found) or (0.0, 0.0)
+    assert low == found[0].estimate_nats and 0.8 < low < 1.0 < high + 0.06 and high < 1.3
+    assert f"between about {low:.2f} and {high:.2f} nats" in caplog.text
+    assert pl.read_csv(tmp_path / "rows.tsv", separator="\t")["side"].to_list()[-1] == "upper"
+    assert bracketed(found[:2]) is None
+
+
+def test_an_upper_bound_below_the_lower_one_is_reported(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+    """The decoder, a Gaussian, cannot represent a sign; the information is that of a coin."""
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=(1500, 1)).astype(np.float32)
+    b = (np.abs(a) * rng.choice([-1, 1], size=a.shape)).astype(np.float32)
+    settings = with_settings(estimators=("infonce", "leave-one-out"), control=False, learning_rate=3e-3)
+    found = run_estimate(Paired([f"p{k}" for k in range(1500)], a, b), tmp_path / "rows.tsv", settings)
+    assert found[1].estimate_nats < found[0].estimate_nats
+    assert "is below the lower one" in caplog.text
 
 
 def test_independent_vectors_share_nothing_within_the_interval() -> None:

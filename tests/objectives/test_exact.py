@@ -23,6 +23,7 @@ from phylocli.objectives import (
     infonce,
     interpolated,
     jsd,
+    needs_decoder,
     nwj,
     requirements_of,
     smile,
@@ -36,8 +37,8 @@ OBJECTIVES = [
 ]
 # Without negatives, or with more than one matrix of scores.
 WITHOUT_NEGATIVES = (
-    "nt-xent", "supcon", "hierarchical", "align-uniform", "barber-agakov", "crd", "embedding-regression",
-    "similarity-distillation",
+    "nt-xent", "supcon", "hierarchical", "align-uniform", "barber-agakov", "leave-one-out", "club", "crd",
+    "embedding-regression", "similarity-distillation", "triplet", "margin", "wasserstein",
 )  # fmt: skip
 
 FAMILY = [0, 1, 2, 2, 3, 4]
@@ -67,7 +68,7 @@ def cosine(temperature: float = 0.3) -> torch.nn.Module:
 def critic_for(name: str) -> torch.nn.Module:
     """Return a critic that the objective takes: any, but for those that need a decoder."""
     torch.manual_seed(0)
-    return build_critic("gaussian", 5, {"hidden": 8}).double() if name == "barber-agakov" else cosine()
+    return build_critic("gaussian", 5, {"hidden": 8}).double() if needs_decoder(name) else cosine()
 
 
 def similarity(x: Tensor, y: Tensor, temperature: float = 0.3) -> float:
@@ -341,7 +342,7 @@ def test_a_batch_without_any_negative_is_finite(name: str) -> None:
 def test_large_scores_give_finite_losses_and_gradients(name: str) -> None:
     a, b = (v.float().requires_grad_() for v in views())
     critic = build_critic("cosine", 5, {"temperature": 0.02})
-    if name == "barber-agakov":
+    if needs_decoder(name):
         critic = critic_for(name).float()
     if name in ("nwj", "mine-f"):  # the exponential is part of the objective: offsets up to 50 nats do not overflow float32
         critic = build_critic("cosine", 5, {"temperature": 0.05})

@@ -30,7 +30,7 @@ from phylocli.formats.family import Family
 from phylocli.formats.newick import NewickTree
 from phylocli.modalities import parse
 from phylocli.models.multimodal import tower
-from phylocli.objectives import Batch, build_objective, requirements_of
+from phylocli.objectives import Batch, build_objective, needs_decoder, requirements_of
 from phylocli.objectives.base.batch import Decoded, Removed
 from phylocli.probe import Dataset
 from phylocli.probe.inputs.embedding import Embedding
@@ -189,7 +189,7 @@ def check_critic(plugin: Any, name: str) -> None:
 def check_objective(plugin: Any, name: str) -> None:
     n, length, features = 6, 12, 6
     torch.manual_seed(0)
-    critic = build_critic("gaussian" if name == "barber-agakov" else "cosine", features)
+    critic = build_critic("gaussian" if needs_decoder(name) else "cosine", features)
     objective = build_objective(name, critic, dimension=features, features=features)
     wanted = requirements_of(objective)
     assert isinstance(objective, nn.Module)

@@ -29,7 +29,7 @@ from phylocli.core import plugins
 from phylocli.core.plugins import CRITICS
 from phylocli.critics import build_critic
 from phylocli.embed import Embedder
-from phylocli.objectives import build_objective, requirements_of
+from phylocli.objectives import build_objective, needs_decoder, requirements_of
 from phylocli.simulate import random_tree, simulate_states
 from phylocli.train.data.batch_sampler import Corpus
 from phylocli.train.data.loading import load_corpus
@@ -237,7 +237,7 @@ def test_steps_of_every_objective_stay_on_the_device(
 ) -> None:
     critic = build_critic("gaussian", 8)
     views = requirements_of(build_objective(objective, critic, dimension=8, features=8)).views
-    changes = {"critic__name": "gaussian"} if objective == "barber-agakov" else {}
+    changes = {"critic__name": "gaussian"} if needs_decoder(objective) else {}
     if objective == "hybrid":
         changes |= {"decoder__name": "aligned", "view__crop__max_length": 12}  # a step for each residue
     if views == "all":

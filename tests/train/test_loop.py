@@ -28,7 +28,7 @@ from phylocli.core.plugins import CRITICS, OBJECTIVES
 from phylocli.critics import build_critic
 from phylocli.formats import read_families
 from phylocli.models.model import Model
-from phylocli.objectives import Requirements, build_objective, requirements_of
+from phylocli.objectives import Requirements, build_objective, needs_decoder, requirements_of
 from phylocli.pairs import Split
 from phylocli.train import checkpoints, train_model
 from phylocli.train.divergence import DivergedError
@@ -298,7 +298,7 @@ PLAIN = [
 @pytest.mark.parametrize("objective", PLAIN)
 def test_every_objective_trains(objective: str, families: Path, tmp_path: Path) -> None:
     settings = {**SMALL, "objective.name": objective, "validation.fraction": 0.0}
-    if objective == "barber-agakov":
+    if needs_decoder(objective):
         settings["critic.name"] = "gaussian"
     if objective == "crd":
         settings["objective.buffer"] = 0  # as the buffer fills, negatives and loss increase

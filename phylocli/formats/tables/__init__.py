@@ -29,6 +29,7 @@ from phylocli.formats.tables.schemas import (
     negatives_schema,
     nodes_schema,
     pairs_schema,
+    pointwise_schema,
     predictions_schema,
     residues_schema,
     sites_schema,
@@ -36,6 +37,7 @@ from phylocli.formats.tables.schemas import (
     stats_schema,
     summary_schema,
     trees_schema,
+    usable_schema,
 )
 from phylocli.formats.tables.writing import (
     EMBEDDINGS,
@@ -76,6 +78,7 @@ __all__ = [
     "nodes_schema",
     "pairs_schema",
     "parse_format",
+    "pointwise_schema",
     "predictions_schema",
     "read_arrow",
     "read_parquet_metadata",
@@ -87,5 +90,6 @@ __all__ = [
     "stats_schema",
     "summary_schema",
     "trees_schema",
+    "usable_schema",
     "write_table",
 ]

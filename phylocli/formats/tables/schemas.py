@@ -169,14 +169,37 @@ def information_schema() -> pa.Schema:
 
     `low` and `high` are the 95 % confidence interval, `ceiling_nats` is the upper bound of the estimator (null: none),
     `control_nats` the estimate for shuffled partners, `n` the number of held-out pairs, `groups` the number of groups for
-    the bootstrap.
+    the bootstrap, `side` whether the estimate is a `lower` or an `upper` bound or `neither`.
     """
     import pyarrow as pa
 
     text, count, number = pa.string(), pa.int64(), pa.float64()
     fields = [("estimator", text), ("critic", text), ("estimate_nats", number), ("low", number), ("high", number)]
     fields += [("ceiling_nats", number), ("control_nats", number), ("control_low", number), ("control_high", number)]
-    return pa.schema([*fields, ("n", count), ("groups", count), ("n_train", count), ("at_ceiling", pa.bool_())])
+    return pa.schema(
+        [*fields, ("n", count), ("groups", count), ("n_train", count), ("at_ceiling", pa.bool_()), ("side", text)]
+    )
+
+
+def usable_schema() -> pa.Schema:
+    """Usable information about a class: one row per observer.
+
+    `low` and `high` are the 95 % confidence interval, `given` the table that the information is conditional on (null: none),
+    `entropy_nats` the entropy of the class frequencies, `n` the number of items, `groups` the number of groups for the
+    bootstrap.
+    """
+    import pyarrow as pa
+
+    text, count, number = pa.string(), pa.int64(), pa.float64()
+    fields = [("observer", text), ("given", text), ("usable_nats", number), ("low", number), ("high", number)]
+    return pa.schema([*fields, ("entropy_nats", number), ("n", count), ("groups", count)])
+
+
+def pointwise_schema() -> pa.Schema:
+    """Pointwise usable information: one row per item and observer."""
+    import pyarrow as pa
+
+    return pa.schema([("id", pa.string()), ("observer", pa.string()), ("nats", pa.float64())])
 
 
 def labels_schema() -> pa.Schema:

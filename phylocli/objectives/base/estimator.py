@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from torch import Tensor, nn
 
 from phylocli.core.plugins import OBJECTIVES
@@ -11,11 +13,18 @@ from phylocli.objectives.base.batch import Batch
 class Estimator(nn.Module):
     """An objective that is a function of the scores (N, N) of all pairs and the mask of negatives.
 
+    Attributes:
+        side: on which side of the information the estimate is expected to be: `lower` or `upper` bound, or `neither`.
+        needs_decoder: whether the critic must be a decoder.
+
     A subclass defines `bound`, and `terms` if the loss is not the negative bound.
 
     Args:
         critic: a (N, D), b (M, D) → scores (N, M).
     """
+
+    side: Literal["lower", "upper", "neither"] = "lower"
+    needs_decoder: bool = False
 
     def __init__(self, critic: nn.Module) -> None:
         super().__init__()
@@ -45,6 +54,11 @@ class Estimator(nn.Module):
     def forward(self, a: Tensor, b: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Return `loss`, `bound` (nats) and further terms of the estimator, from a and b (N, D)."""
         return self.terms(self.scores(a, b), batch.negatives())
+
+
+def needs_decoder(name: str) -> bool:
+    """Return whether the critic of this objective must be a decoder, such as `gaussian` or `categorical`."""
+    return bool(getattr(OBJECTIVES.load(name).Objective, "needs_decoder", False))
 
 
 def estimators() -> list[str]:

@@ -22,6 +22,7 @@ import torch
 from safetensors.torch import load_file
 
 from phylocli.core.plugins import OBJECTIVES
+from phylocli.objectives import needs_decoder
 from phylocli.train import train_model
 from phylocli.train.parallel.world import World
 
@@ -81,7 +82,7 @@ def cases(families: Path, pretrained: Callable[[str], Path]) -> dict[str, dict[s
     for name in OBJECTIVES.names():
         recipe = name if name in RECIPES else "simclr"
         settings = {**SMALL} if name in RECIPES else {**SMALL, "objective.name": name, "critic.name": "separable"}
-        if name == "barber-agakov":
+        if needs_decoder(name):
             settings["critic.name"] = "gaussian"
         if name in ("moco", "swav"):
             settings["objective.queue"] = 36

@@ -1,0 +1,49 @@
+"""Options of `phylocli infomax`: which experiments, and the size of their runs."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, ClassVar, Literal, Self, get_args
+
+from pydantic import Field, model_validator
+
+from phylocli.config.base import Cli
+from phylocli.config.parallel import ParallelConfig
+from phylocli.config.types import Count, Numbers, Seeds
+from phylocli.core.errors import UsageError
+
+Experiment = Literal["channel", "ceilings"]
+EXPERIMENTS: tuple[str, ...] = get_args(Experiment)
+WITHOUT_FAMILIES = ("channel", "ceilings")
+"""Experiments with a known truth, which need no families."""
+
+CHANNEL = "Channel"
+
+
+class InfomaxConfig(ParallelConfig):
+    """What `phylocli infomax` runs."""
+
+    table: ClassVar[str] = "infomax"
+
+    experiments: Annotated[tuple[Experiment, ...], Cli(multiple=True)] = ()
+    """An experiment; may be repeated. By default all that the input allows."""
+    seeds: Annotated[Seeds, Cli(metavar="S,S,…")] = (0, 1, 2)
+    """Seeds that every run is repeated with."""
+    steps: Annotated[Count, Cli()] = 400
+    """Optimiser steps of each run."""
+    batch: Annotated[int, Field(ge=8), Cli(metavar="N")] = 128
+    """Pairs in a training batch."""
+    distances: Annotated[Numbers, Cli(metavar="T,T,…", panel=CHANNEL)] = (0.1, 0.3, 0.7, 1.5, 3.0)
+    """Branch distances at which estimates are compared with the truth, in substitutions per site."""
+    sites: Annotated[Count, Cli(panel=CHANNEL)] = 10
+    """Sites of the simulated sequences."""
+    alpha: Annotated[float, Field(gt=0), Cli(metavar="X", panel=CHANNEL)] = 1.0
+    """Shape α of the Γ distribution of site rates; inf for equal rates."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not self.distances or not all(0 < t < math.inf for t in self.distances):
+            raise UsageError("distances of homologs must be positive", fix="write them as 0.1,0.5,1")
+        if not self.seeds:
+            raise UsageError("at least one seed is needed", fix="write seeds with commas, as in 0,1,2")
+        return self

@@ -1,0 +1,48 @@
+"""One experiment per module. A module has
+
+- `TITLE`, the heading of its figure, and `ABOUT`, a sentence for the page;
+- `BY`: columns that identify a point of the figure; `VALUES`: the measured columns, with their least and greatest values;
+- `OPTIONS`: fields of `InfomaxConfig` that its runs depend on, besides their cells;
+- `cells(config)`: the settings of the runs, as JSON objects; each is run with every seed;
+- `run(cell, seed, config, halves)`: the rows of one run, each with the columns of `BY` and `VALUES`;
+- `draw(table, summary, config)`: the figure. `table` has the rows of all runs with their seeds, `summary` their means.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any, Protocol, cast
+
+import polars as pl
+
+from phylocli.config.infomax import InfomaxConfig
+
+Cell = dict[str, str | int | float]
+Row = dict[str, str | int | float | None]
+
+
+class Experiment(Protocol):
+    """What a module of this package provides."""
+
+    TITLE: str
+    ABOUT: str
+    BY: tuple[str, ...]
+    VALUES: dict[str, tuple[float, float]]
+    OPTIONS: tuple[str, ...]
+
+    def cells(self, config: InfomaxConfig) -> list[Cell]:
+        """Return the settings of the runs."""
+
+    def run(self, cell: Cell, seed: int, config: InfomaxConfig, halves: Any) -> list[Row]:
+        """Return the rows of one run."""
+
+    def draw(self, table: pl.DataFrame, summary: pl.DataFrame, config: InfomaxConfig) -> Any:
+        """Return the figure, of matplotlib."""
+
+
+def load(name: str) -> Experiment:
+    """Import an experiment by name."""
+    return cast(Experiment, importlib.import_module(f"{__name__}.{name.replace('-', '_')}"))
+
+
+__all__ = ["Cell", "Experiment", "Row", "load"]
