@@ -197,6 +197,7 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
         run(line, folder)
     shutil.rmtree(folder / "run" / "checkpoints")
     shutil.copy(folder / "examples" / "globins.fasta", folder / "globins.fasta")
+    shutil.copy(folder / "PF01073.sto", folder / "globins.sto")
     shutil.copy(folder / "topology.nwk", folder / "trees.nwk")
     shutil.copy(folder / "emb.parquet", folder / "a.parquet")
     shutil.copy(folder / "random.parquet", folder / "b.parquet")
