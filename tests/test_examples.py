@@ -64,6 +64,19 @@ def test_the_notebook_of_training_runs_from_top_to_bottom(tmp_path: Path, monkey
     assert (tmp_path / "mine.html").stat().st_size > 10_000
 
 
+def test_the_notebook_of_molecules_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shorter = {"molecules = 5000": "molecules = 600", "steps = 500": "steps = 20"}
+    names = executed("molecules.ipynb", shorter)
+    assert (names["molecules"], names["steps"]) == (600, 20)
+    assert set(names["table"]["part"]) == {"train", "test"}  # type: ignore[index]
+    shared = set(names["test"]["scaffold"]) & set(names["train"]["scaffold"])  # type: ignore[index]
+    assert not shared, "a ring system is in one part"
+    assert any(r != s for r, s in zip(names["randomised"], names["test"]["smiles"], strict=True))  # type: ignore[arg-type,index]
+    assert names["found"][1] > 2 * 10 / names["n"]  # type: ignore[index,operator]  # learned, though little in 20 steps
+    assert set(names["r2"]) == {"joint space", "composition", "untrained"}  # type: ignore[call-overload]
+
+
 def test_every_notebook_is_run_by_a_test_and_linked_from_its_page() -> None:
     tests, pages = Path(__file__).read_text(encoding="utf-8"), [*(ROOT / "docs").glob("*.md")]
     for notebook in EXAMPLES.glob("*.ipynb"):
