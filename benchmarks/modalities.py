@@ -1,18 +1,19 @@
 """Modalities: families of unseen clans named by text, GO terms, and retrieval of structure letters; resumable.
 
-    python benchmarks/modalities.py DATA --go-names TERMS.tsv -o FOLDER [--steps 2000] [--only naming|go|structure]
+    python benchmarks/modalities.py DATA --go-names TERMS.tsv -o FOLDER [--steps 200] [--only naming|go|structure]
 
 DATA is the folder of the evaluation sets; TERMS.tsv has the columns `term` and `name` of GO terms (GO.db, QuickGO). Two
 models are trained. `text` (`--recipe clip --modalities sequence,text`, the default model as a locked encoder of sequences)
 learns the descriptions of the training families and the names of the GO terms of training proteins (`--proteins` of up to
-400 residues) that hold no domain of a dev family; `structure` (`--recipe clip --modalities sequence,three_di`) the training
-chains. Then:
+350 residues) that hold no domain of a dev family; `structure` (`--recipe clip --modalities sequence,three_di`, with the
+default model as locked encoder, too) the training chains. Their settings were chosen on clans that are held out of the
+training data, not on what follows:
 
 - naming: members of the dev families, which share no clan with training families, are assigned to the description of one of
   the dev families. Baselines: random order; the description of the nearest training member, by the default model or by
   shared k-mers, compared with the candidates by their words (TF-IDF of character n-grams).
-- go: the molecular functions of validation proteins, scored by the cosine with the name of each term. Baselines: the
-  frequencies of terms, and the terms of the best hits of DIAMOND, weighted by bits.
+- go: the molecular functions of `--tested` validation proteins, scored by the cosine with the name of each term. Baselines:
+  the frequencies of terms, and the terms of the best hits of DIAMOND, weighted by bits.
 - structure: the sequence of each validation chain is searched among the structure letters of all, and back. Baselines:
   random order, and the order by difference in length, which both have in common.
 
@@ -39,8 +40,10 @@ import phylocli
 from phylocli.core import console
 from phylocli.models.multimodal import MultimodalModel
 
-MEMBERS = 12
+MEMBERS = 6
 """Members of each dev family that are named, and of each training family that are trained on."""
+LONGEST = 350
+"""Residues of a protein with GO terms."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -191,9 +194,11 @@ def fmax(scores: Floats, truth: npt.NDArray[np.bool_]) -> float:
     return float(best)
 
 
-def go(folder: Path, proteins: pl.DataFrame, names: dict[str, str], model: MultimodalModel) -> None:
+def go(folder: Path, proteins: pl.DataFrame, names: dict[str, str], model: MultimodalModel, tested: int) -> None:
     """Print Fmax of the molecular functions of validation proteins."""
+    proteins = proteins.filter(pl.col("sequence").str.len_chars() <= LONGEST)
     training, valid = (proteins.filter(pl.col("split") == part) for part in ("train", "valid"))
+    valid = valid.sample(min(tested, valid.height), seed=0)
     terms = sorted({term for found in training["go_mf_terms"] for term in found})
     place = {term: k for k, term in enumerate(terms)}
 
@@ -272,9 +277,10 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--go-names", type=Path, required=True)
     parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=2000)
-    parser.add_argument("--structure-steps", type=int, default=400)
-    parser.add_argument("--proteins", type=int, default=6000)
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--structure-steps", type=int, default=120)
+    parser.add_argument("--proteins", type=int, default=1500)
+    parser.add_argument("--tested", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", action="append", choices=["naming", "go", "structure"])
     options = parser.parse_args()
@@ -288,7 +294,7 @@ def main() -> None:
         proteins = functions(options.data, names)
         inputs = [folder / "families.parquet", folder / "go.parquet"]
         pl.concat([families(options.data, part) for part in ("train", "more")]).write_parquet(inputs[0])
-        rows = proteins.filter((pl.col("split") == "train") & (pl.col("sequence").str.len_chars() <= 400))
+        rows = proteins.filter((pl.col("split") == "train") & (pl.col("sequence").str.len_chars() <= LONGEST))
         rows = rows.sample(min(options.proteins, rows.height), seed=0).explode("go_mf_terms")
         rows.select(
             id="accession", sequence="sequence", text=pl.col("go_mf_terms").replace_strict(names), family="accession"
@@ -310,15 +316,22 @@ def main() -> None:
         if "naming" in wanted:
             naming(options.data, folder, model)
         if "go" in wanted:
-            go(folder, proteins, names, model)
+            go(folder, proteins, names, model, options.tested)
     if "structure" in wanted:
         chains = pl.read_csv(options.data / "structures" / "chains.tsv.gz", separator="\t")
         table = folder / "chains.parquet"
-        chains.filter(pl.col("split") == "train").select("sequence", "three_di", id="chain", family="cath").write_parquet(
-            table
-        )
+        cath = pl.col("cath").str.extract(r"^(\d+\.\d+\.\d+\.\d+)")  # the superfamily of the first domain
+        training = chains.filter(pl.col("split") == "train")
+        training.select(
+            "sequence", "three_di", id="chain", family=cath, clan=cath.str.extract(r"^(\d+\.\d+\.\d+)")
+        ).write_parquet(table)
         base = ["--recipe", "clip", "--modalities", "sequence,three_di", "--steps", str(options.structure_steps), *seed]
-        given = ["--set", "batch.pairs=128", "--set", "multiview.max_length=128", "--set", "validation.pairs=256"]
+        settings = [
+            *("modality.sequence.model=default", "modality.sequence.locked=true", "modality.three-di.preset=tiny"),
+            *("optimiser.weight_decay=0.5", "batch.pairs=256", "multiview.max_length=400"),
+            *("validation.pairs=512", "validation.every=40", "checkpoints.model=best"),
+        ]
+        given = [part for setting in settings for part in ("--set", setting)]
         model, seconds = train(folder, f"structure-{options.structure_steps}-{options.seed}", [table], [*base, *given])
         print(f"\nstructure: {options.structure_steps} steps in {seconds:,.0f} s")
         structure(chains, model)
