@@ -1,6 +1,6 @@
 """Modalities: families of unseen clans named by text, GO terms, and retrieval of structure letters; resumable.
 
-    python benchmarks/modalities.py DATA --go-names TERMS.tsv -o FOLDER [--steps 200] [--only naming|go|structure]
+    python benchmarks/modalities.py DATA --go-names TERMS.tsv -o FOLDER [--steps 150] [--only naming|go|structure]
 
 DATA is the folder of the evaluation sets; TERMS.tsv has the columns `term` and `name` of GO terms (GO.db, QuickGO). Two
 models are trained. `text` (`--recipe clip --modalities sequence,text`, the default model as a locked encoder of sequences)
@@ -278,7 +278,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--go-names", type=Path, required=True)
     parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--structure-steps", type=int, default=120)
     parser.add_argument("--proteins", type=int, default=1500)
     parser.add_argument("--tested", type=int, default=1000)
@@ -301,14 +301,8 @@ def main() -> None:
             id="accession", sequence="sequence", text=pl.col("go_mf_terms").replace_strict(names), family="accession"
         ).write_parquet(inputs[1])
         settings = [
-            *("modality.sequence.model=default", "modality.sequence.locked=true", "modality.sequence.hidden=512"),
-            *(
-                "head.dimension=256",
-                "batch.pairs=512",
-                "batch.input_fractions=0.5,0.5",
-                "modality.text.parameters.dropout=0.2",
-            ),
-            *("validation.pairs=512", "checkpoints.model=best"),
+            *("modality.sequence.model=default", "modality.sequence.locked=true"),
+            *("batch.pairs=256", "batch.input_fractions=0.5,0.5", "validation.pairs=512"),
         ]
         given = [part for setting in settings for part in ("--set", setting)]
         base = ["--recipe", "clip", "--modalities", "sequence,text", "--steps", str(options.steps), *seed]
