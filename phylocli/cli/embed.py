@@ -17,6 +17,7 @@ EXAMPLES = [
     "phylocli embed families.sto --per-residue -o residues.parquet",
     "phylocli embed seqs.fasta -o emb.npz",
     "phylocli embed 'proteomes/*.faa.gz' -o embeddings/ --shard 2/8",
+    "phylocli embed s3://bucket/proteins.fasta.gz -o s3://bucket/embeddings/",
     "phylocli embed 3di.fasta --modality three_di --model run/model -o 3di.parquet",
     "zcat seqs.fasta.gz | phylocli embed - --format tsv | head",
 ]

@@ -16,7 +16,8 @@ from phylocli.core.errors import BadInputError
 from phylocli.formats import Sequence, read_sequences
 from phylocli.formats.nucleotides import Translator
 from phylocli.formats.sequences.fasta import DuplicatePolicy, OnDuplicate, shorten
-from phylocli.formats.streams import STDIO, PathLike, recording_inputs
+from phylocli.formats.streams import STDIO, PathLike, is_url, recording_inputs
+from phylocli.formats.streams.remote import matches
 
 logger = logging.getLogger(__name__)
 
@@ -98,13 +99,16 @@ def expand(sources: Sources) -> list[PathLike | None]:
     found: list[PathLike | None] = []
     for source in given:
         text = STDIO if source is None else os.fspath(source)
+        if is_url(text):
+            found += matches(text) if glob.has_magic(text) and not text.startswith("http") else [text]
+            continue
         if text == STDIO or not glob.has_magic(text) or Path(text).exists():
             found.append(source)
             continue
-        matches = sorted(glob.glob(text, recursive=True))  # noqa: PTH207  patterns may be absolute
-        if not matches:
+        files = sorted(glob.glob(text, recursive=True))  # noqa: PTH207  patterns may be absolute
+        if not files:
             raise BadInputError(f"no file matches {text!r}", fix="check the pattern")
-        found += matches
+        found += files
     return found or [None]
 
 
@@ -115,7 +119,7 @@ def survey(
     letters: str = "protein",
     genetic_code: int | None = None,
 ) -> Survey | None:
-    """Scan files without computing, and return their size; None for pipes, which can be read only once.
+    """Scan files without computing, and return their size; None for pipes and URLs, which are read only once.
 
     Errors in the input are found here, before hours of work, and what `read_sequences` reports is logged here.
     Reading takes far less time than embedding.
@@ -123,7 +127,7 @@ def survey(
     Raises:
         BadInputError: as `read_sequences`.
     """
-    if any(source is None or not Path(source).is_file() for source in sources):
+    if any(source is None or is_url(source) or not Path(source).is_file() for source in sources):
         return None
     sequences = residues = id_letters = 0
     checksum = Checksum()

@@ -15,14 +15,15 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from phylocli.config.embed import Shard
-from phylocli.core.errors import BadInputError, UsageError
+from phylocli.core.errors import BadInputError, PhylocliError, UsageError
 from phylocli.core.threads import limit_threads
 from phylocli.embed.inputs import Checksum
 from phylocli.embed.throughput import Meter
 from phylocli.embed.to_table import Tabulator
 from phylocli.executors import Work, run_all
 from phylocli.formats import Sequence
-from phylocli.formats.streams import locks, open_output, write_text
+from phylocli.formats.streams import PathLike, is_url, locks, open_output, write_text
+from phylocli.formats.streams.remote import join, listing, remove
 from phylocli.formats.tables import TableWriter, read_parquet_metadata
 from phylocli.formats.tables.parts import (
     FORMAT,
@@ -31,7 +32,7 @@ from phylocli.formats.tables.parts import (
     is_part_beyond,
     is_parts,
     missing_parts,
-    part_path,
+    part_name,
     read_manifest,
 )
 from phylocli.models.device import choose_device
@@ -67,11 +68,11 @@ def digest(part: Iterable[Sequence]) -> str:
     return str(found)
 
 
-def open_folder(folder: Path, maker: Tabulator, size: int, checksum: str = "") -> Manifest:
+def open_folder(folder: PathLike, maker: Tabulator, size: int, checksum: str = "") -> Manifest:
     """Write the manifest of a new folder, or check that an existing one matches; return it.
 
     Args:
-        folder: the folder of parts.
+        folder: the folder of parts, or its URL.
         maker: the model and the settings.
         size: number of sequences per part.
         checksum: of the whole input; empty if not yet known (a pipe).
@@ -105,18 +106,17 @@ def open_folder(folder: Path, maker: Tabulator, size: int, checksum: str = "") -
         if checksum and found.get("input", checksum) != checksum:
             raise _other_input(folder)
         return found
-    if folder.is_dir() and not locks.is_empty(folder):
+    if listing(folder) if is_url(folder) else Path(folder).is_dir() and not locks.is_empty(Path(folder)):
         raise UsageError(f"{folder} contains something other than a table in parts", fix="name an empty or a new folder")
-    folder.mkdir(parents=True, exist_ok=True)
     _write_manifest(folder, wanted)
     return wanted
 
 
-def _write_manifest(folder: Path, manifest: Manifest) -> None:
-    write_text(folder / MANIFEST, json.dumps(manifest, indent=2) + "\n")
+def _write_manifest(folder: PathLike, manifest: Manifest) -> None:
+    write_text(join(folder, MANIFEST), json.dumps(manifest, indent=2) + "\n")
 
 
-def _other_input(place: Path) -> BadInputError:
+def _other_input(place: PathLike) -> BadInputError:
     return BadInputError(
         f"{place} belongs to another input",
         why="its sequences, or their order, differ",
@@ -126,7 +126,7 @@ def _other_input(place: Path) -> BadInputError:
 
 def write_parts(
     sequences: Iterable[Sequence],
-    folder: Path,
+    folder: PathLike,
     maker: Tabulator,
     *,
     shard: Shard,
@@ -159,8 +159,9 @@ def write_parts(
     """
     manifest = open_folder(folder, maker, size, checksum)
     parts = total = 0
-    computed: list[Path] = []
+    computed: list[str] = []
     seen = Checksum()
+    there = listing(folder)
 
     def missing_ones() -> Iterator[tuple[str, tuple[int, list[Sequence]]]]:
         nonlocal parts, total
@@ -168,35 +169,36 @@ def write_parts(
             parts, total = number + 1, total + len(part)
             for sequence in part:
                 seen.add(sequence)
-            path = part_path(folder, number)
-            if number not in shard or _is_done(path, part):
+            name = part_name(number)
+            if number not in shard or (name in there and _is_done(join(folder, name), part)):
                 meter.skipped(len(part), sum(len(s.residues) for s in part))
                 continue
-            computed.append(path)
-            yield path.name, (number, part)
+            computed.append(name)
+            yield name, (number, part)
 
     if jobs == 1 and cluster is None:
         for _, (number, part) in missing_ones():
-            _write_part(part_path(folder, number), part, maker, meter)
+            _write_part(join(folder, part_name(number)), part, maker, meter)
     else:
-        text = (folder / MANIFEST).read_text(encoding="utf-8")
         device = maker.model.device
         maker.model.to("cpu")  # to be sent
         work = Work(
-            functools.partial(_compute_part, maker, folder.resolve(), text),
+            functools.partial(
+                _compute_part, maker, folder if is_url(folder) else Path(folder).resolve(), read_manifest(folder)
+            ),
             functools.partial(_begin, maker, str(device), threads),
             unit="parts",
             fix="use a smaller --shard-size or --max-tokens, or workers with more memory",
         )
         for number, count, residues, data in run_all(work, missing_ones(), jobs=jobs, cluster=cluster):
             if data is not None:
-                with open_output(part_path(folder, number), compress=False) as stream:
+                with open_output(join(folder, part_name(number)), compress=False) as stream:
                     stream.write(data)
             meter.done(count, residues)
     known = read_manifest(folder)  # another shard may have written it in the meantime
     if known.get("input", str(seen)) != str(seen) or is_part_beyond(folder, parts):
-        for path in computed:
-            path.unlink(missing_ok=True)
+        for name in computed:
+            remove(join(folder, name))
         raise _other_input(folder)
     complete: Manifest = {**manifest, "input": str(seen), "parts": parts, "sequences": total}
     if known != complete:
@@ -207,7 +209,7 @@ def write_parts(
     return len(computed), parts
 
 
-def _write_part(path: Path, part: list[Sequence], maker: Tabulator, meter: Meter | None = None) -> None:
+def _write_part(path: PathLike, part: list[Sequence], maker: Tabulator, meter: Meter | None = None) -> None:
     with TableWriter(path, maker.schema(input=digest(part)), "parquet") as writer:
         for table, count, residues in maker.tables(part, None if meter is None else meter.computed):
             writer.write(table)
@@ -222,28 +224,27 @@ def _begin(maker: Tabulator, device: str, threads: int) -> None:
 
 
 def _compute_part(
-    maker: Tabulator, folder: Path, manifest: str, numbered: tuple[int, list[Sequence]]
+    maker: Tabulator, folder: PathLike, manifest: Manifest, numbered: tuple[int, list[Sequence]]
 ) -> tuple[int, int, int, bytes | None]:
     """Compute a part in a worker; return its number, sequences and residues, and its bytes if not written."""
     number, part = numbered
     try:
-        sees_folder = (folder / MANIFEST).read_text(encoding="utf-8") == manifest
-    except OSError:
+        sees_folder = read_manifest(folder) == manifest
+    except PhylocliError:
         sees_folder = False
     data = None
     if sees_folder:
-        _write_part(part_path(folder, number), part, maker)
+        _write_part(join(folder, part_name(number)), part, maker)
     else:
         with tempfile.TemporaryDirectory(prefix="phylocli-") as scratch:
-            path = part_path(Path(scratch), number)
+            path = Path(scratch) / part_name(number)
             _write_part(path, part, maker)
             data = path.read_bytes()
     return number, len(part), sum(len(s.residues) for s in part), data
 
 
-def _is_done(path: Path, part: list[Sequence]) -> bool:
-    if not path.is_file():
-        return False
+def _is_done(path: PathLike, part: list[Sequence]) -> bool:
+    """Return whether an existing part is complete."""
     try:
         found = read_parquet_metadata(path).get("phylocli.input")
     except BadInputError as error:

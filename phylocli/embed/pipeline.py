@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -27,8 +28,10 @@ from phylocli.embed.to_table import Tabulator
 from phylocli.formats import read_sequences
 from phylocli.formats.provenance import provenance, write_sidecar
 from phylocli.formats.sequences.fasta import OnDuplicate
-from phylocli.formats.streams import STDIO, PathLike, is_file, locks, note_input, write_text
+from phylocli.formats.streams import STDIO, PathLike, is_file, is_url, locks, note_input, write_text
+from phylocli.formats.streams.remote import join, listing
 from phylocli.formats.tables import EMBEDDINGS, TableFormat, TableWriter, format_of, has_format
+from phylocli.formats.tables.parts import is_part
 from phylocli.models.device import choose_device
 from phylocli.models.model import Model
 
@@ -127,13 +130,17 @@ def embed_file(
         config.threads or config.threads_each,
     )
     part = config.shard or Shard()
-    with locks.exclusive(folder, f".shard-{part.index + 1}-of-{part.count}.lock"):
+    # Object storage has no locks; two runs of a shard would write the same bytes.
+    lock = f".shard-{part.index + 1}-of-{part.count}.lock"
+    with contextlib.nullcontext() if is_url(folder) else locks.exclusive(folder, lock):
         return _many_parts(job, maker, known, part, list(map(str, places)), parameters)
 
 
-def _folder(output: PathLike | None, *, parts: bool) -> Path | None:
+def _folder(output: PathLike | None, *, parts: bool) -> PathLike | None:
     """Return the folder named as output, or None for a single table."""
     text = STDIO if output is None else os.fspath(output)
+    if is_url(text):
+        return text.rstrip("/") if text.endswith("/") or (parts and not has_format(text)) else None
     if text.endswith(("/", os.sep)) or (text != STDIO and Path(text).is_dir()):
         return Path(text)
     if not parts:
@@ -168,8 +175,7 @@ def _one_table(
     parameters: Mapping[str, object],
 ) -> int:
     """Write a single table; return the number of sequences."""
-    on_disk = output is not None and is_file(output)
-    if known is not None and output is not None and on_disk:
+    if known is not None and output is not None and is_file(output):
         check_space(output, _forecast(known, maker, format))
     with Meter(known) as meter, TableWriter(output, maker.schema(), format) as writer:
         sequences = read_sequences(
@@ -183,7 +189,7 @@ def _one_table(
             writer.write(table)
             meter.done(count, residues)
     write_sidecar(output, "embed", parameters, maker.untrained)
-    if on_disk:
+    if is_file(output) or is_url(output):
         _say_done(meter, maker, output)
     return meter.sequences
 
@@ -202,7 +208,7 @@ class _Job:
     """The common work of all processes of a folder."""
 
     sources: list[PathLike | None]
-    folder: Path
+    folder: PathLike
     on_duplicate: OnDuplicate
     size: int
     genetic_code: int | None
@@ -249,8 +255,8 @@ def _many_parts(
     """Write the parts of a shard with one process per device; return the number of sequences of the whole input."""
     import torch
 
-    if known is not None:
-        there = sum(path.stat().st_size for path in job.folder.glob("part-*.parquet"))
+    if known is not None and not is_url(job.folder):
+        there = sum(size for name, size in listing(job.folder).items() if is_part(name))
         check_space(job.folder, max(0, _forecast(known, maker, "parquet") // shard.count - there))
     if len(places) == 1:
         computed, meter = job.run(maker, shard, known)
@@ -258,7 +264,7 @@ def _many_parts(
         _say_done(meter, maker, job.folder)
     else:
         if known is None:
-            raise UsageError("standard input cannot be shared among devices", fix="name files, or one device")
+            raise UsageError("a pipe or URL cannot be shared among devices", fix="name files, or one device")
         open_folder(job.folder, maker, job.size, known.checksum)
         maker.model.to("cpu")
         threads = max(1, torch.get_num_threads() // len(places))
@@ -272,5 +278,5 @@ def _many_parts(
     logger.info(f"{computed} parts computed: {job.folder}")
     record = provenance("embed", {**parameters, "shard": str(shard), "shard_size": job.size}, maker.untrained)
     name = f"provenance-{shard.index + 1}-of-{shard.count}.json"
-    write_text(job.folder / name, json.dumps(record, indent=2, default=str) + "\n")
+    write_text(join(job.folder, name), json.dumps(record, indent=2, default=str) + "\n")
     return count

@@ -10,6 +10,7 @@ import datetime
 import functools
 import importlib.metadata
 import json
+import os
 import platform
 import sys
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import TypedDict
 
-from phylocli.formats.streams import PathLike, file_sha256, fitting_name, is_file, recorded_inputs, write_text
+from phylocli.formats.streams import PathLike, file_sha256, fitting_name, is_file, is_url, recorded_inputs, write_text
 
 _LIBRARIES = (
     "torch",
@@ -50,8 +51,8 @@ class Source(TypedDict, total=False):
     time: str
 
 
-class Output(TypedDict):
-    """Name and checksum of the output."""
+class Output(TypedDict, total=False):
+    """Name and checksum of the output; objects of cloud storage have no such checksum."""
 
     name: str
     sha256: str
@@ -120,7 +121,7 @@ def write_sidecar(
     *,
     source: Source | None = None,
 ) -> None:
-    """Write the provenance of a complete output file; does nothing for standard output, devices and pipes.
+    """Write the provenance of a complete output file or object; does nothing for standard output, devices and pipes.
 
     Args:
         artefact: path of the output.
@@ -129,10 +130,14 @@ def write_sidecar(
         seed: random seed; None if no random numbers were used.
         source: for data from a public service, its URL, release, checksum and time.
     """
-    if artefact is None or not is_file(artefact):
+    if artefact is None or not (is_file(artefact) or is_url(artefact)):
         return
     record = provenance(stage, parameters, seed)
     if source is not None:
         record["source"] = source
-    record["output"] = {"name": Path(artefact).name, "sha256": file_sha256(artefact)}
-    write_text(sidecar_path(artefact), json.dumps(record, indent=2, default=str) + "\n")
+    record["output"] = {"name": Path(artefact).name}
+    beside: PathLike = f"{os.fspath(artefact)}.provenance.json"
+    if not is_url(artefact):
+        record["output"]["sha256"] = file_sha256(artefact)
+        beside = sidecar_path(artefact)
+    write_text(beside, json.dumps(record, indent=2, default=str) + "\n")

@@ -26,7 +26,7 @@ from phylocli.formats.embeddings.table import (
 )
 from phylocli.formats.input_formats import ARROW, ARROW_STREAM, HDF5, NPY, PARQUET, ZIP, names_of, sniff_file
 from phylocli.formats.sequences.fasta import shorten
-from phylocli.formats.streams import STDIO, PathLike, display_name, note_input
+from phylocli.formats.streams import STDIO, PathLike, display_name, is_url, note_input
 from phylocli.formats.tables.columns import ColumnOptions, Taken, feature_columns, id_column, span
 from phylocli.formats.tables.parts import is_parts, part_files
 from phylocli.formats.tables.values import texts_of
@@ -86,6 +86,12 @@ def _read(source: PathLike | None, options: ColumnOptions) -> EmbeddingTable:
     name = display_name(source)
     if source is None or str(source) == STDIO:
         found = _from_frame(tables.read_table(None), name, options)
+    elif is_url(source):
+        raise BadInputError(
+            f"{name}: tables of embeddings are read from files",
+            why="their rows are read more than once",
+            fix="copy it to a disk first",
+        )
     elif is_parts(source):
         found = _from_parquet(part_files(source), name, options)
     elif is_folder(Path(source)):

@@ -10,6 +10,7 @@ from phylocli.formats.streams.paths import (
     cache_folder,
     fitting_name,
     is_file,
+    is_url,
     suffix_of,
     unpacked_name,
 )
@@ -54,6 +55,7 @@ __all__ = [
     "file_sha256",
     "fitting_name",
     "is_file",
+    "is_url",
     "note_input",
     "open_input",
     "open_output",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
 from pathlib import Path, PurePath
 
@@ -15,6 +16,14 @@ PACKED = (".gz", ".zst", ".bz2", ".xz")
 
 NAME_BYTES = 255
 """Maximum length of a file name in bytes on common file systems."""
+
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+
+
+def is_url(path: PathLike | None) -> bool:
+    """Return whether a path is a URL, such as `s3://bucket/seqs.fasta`."""
+    return path is not None and _URL.match(os.fsdecode(path)) is not None
 
 
 def fitting_name(name: str, suffix: str) -> str:
@@ -51,9 +60,14 @@ def cache_folder() -> Path:
 def is_file(target: PathLike | None) -> bool:
     """Return whether an output is a regular file or a folder, or does not exist yet; these are written atomically.
 
-    Standard output, devices and named pipes are written to directly.
+    Standard output, devices and named pipes are written to directly; URLs receive what is complete.
     """
-    if target is None or str(target) == STDIO or str(target).startswith(("/dev/fd/", "/dev/std", "/proc/")):
+    if (
+        target is None
+        or str(target) == STDIO
+        or is_url(target)
+        or str(target).startswith(("/dev/fd/", "/dev/std", "/proc/"))
+    ):
         return False
     try:
         mode = Path(target).stat().st_mode

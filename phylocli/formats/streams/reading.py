@@ -22,8 +22,9 @@ from typing import Any, BinaryIO, cast
 
 from phylocli.core.errors import BadInputError, PhylocliError
 from phylocli.formats.streams.compression import zstd
-from phylocli.formats.streams.paths import STDIO, PathLike
+from phylocli.formats.streams.paths import STDIO, PathLike, is_url
 from phylocli.formats.streams.recording import InputRecord, active_recorder, recording_inputs
+from phylocli.formats.streams.remote import open_remote
 from phylocli.formats.streams.text import COPIES, display_name, text_lines
 
 logger = logging.getLogger(__name__)
@@ -198,12 +199,13 @@ def open_input(source: PathLike | None) -> Iterator[Input]:
     """Open an input for reading bytes; compressed data are decompressed.
 
     Args:
-        source: a path; `-` or None is standard input.
+        source: a path or URL; `-` or None is standard input.
 
     Raises:
         BadInputError: the file does not exist, is a folder or is not readable, or its compressed data are damaged, truncated
             or expand more than `BOMB_RATIO` times.
         PhylocliError: the disk or the network fails during reading.
+        MissingDependencyError: the library for a URL is not installed.
     """
     name = display_name(source)
     with contextlib.ExitStack() as stack:
@@ -211,6 +213,8 @@ def open_input(source: PathLike | None) -> Iterator[Input]:
             if sys.stdin.isatty():
                 logger.info("reading from the terminal; end with Ctrl-D (or name a file)")
             raw: BinaryIO = sys.stdin.buffer
+        elif is_url(source):
+            raw = stack.enter_context(open_remote(source))
         else:
             try:
                 raw = stack.enter_context(Path(source).open("rb"))
@@ -221,11 +225,11 @@ def open_input(source: PathLike | None) -> Iterator[Input]:
 
 @contextmanager
 def at_rest(source: PathLike | None) -> Iterator[Path]:
-    """Yield the path of a file that can be read more than once: the input, or a temporary copy of a pipe.
+    """Yield the path of a file that can be read more than once: the input, or a temporary copy of a pipe or URL.
 
     Messages and provenance show the name of the input, not of the copy.
     """
-    named = None if source is None or str(source) == STDIO else Path(source)
+    named = None if source is None or str(source) == STDIO or is_url(source) else Path(source)
     if named is not None and (named.is_file() or named.is_dir() or not named.exists()):
         yield named
         return

@@ -22,7 +22,8 @@ from typing import IO, Any, BinaryIO, cast
 
 from phylocli.core.errors import PhylocliError, UsageError
 from phylocli.formats.streams.compression import compressor
-from phylocli.formats.streams.paths import STDIO, PathLike, fitting_name, is_file
+from phylocli.formats.streams.paths import STDIO, PathLike, fitting_name, is_file, is_url
+from phylocli.formats.streams.remote import upload
 
 _WRITE_ERRORS = {
     errno.ENOSPC: ("no space left on the disk", "free some space, or write elsewhere; nothing was kept"),
@@ -126,7 +127,7 @@ def atomic_path(path: PathLike, *, wait: bool = False) -> Iterator[Path]:
     """Yield a temporary path in the folder of `path`; rename it to `path` after the block, or remove it after an error.
 
     For writers that need a path (Parquet, safetensors). Missing folders are created. If `path` is a symbolic link, its
-    target is written; a named pipe or device receives the content when it is complete.
+    target is written; a named pipe, device or URL receives the content when it is complete.
 
     Args:
         path: the output file.
@@ -136,6 +137,12 @@ def atomic_path(path: PathLike, *, wait: bool = False) -> Iterator[Path]:
         UsageError: the path is a folder.
         PhylocliError: the disk is full, the location is not writable, or another run is writing the file.
     """
+    if is_url(path):
+        with tempfile.TemporaryDirectory(prefix="phylocli-") as folder:
+            part = Path(folder) / "part"
+            yield part
+            upload(part, path)
+        return
     if not is_file(path):
         with tempfile.TemporaryDirectory(prefix="phylocli-") as folder:
             yield Path(folder) / "part"
@@ -175,8 +182,8 @@ def open_output(target: PathLike | None, *, compress: bool = True, wait: bool = 
     """Open an output for writing bytes.
 
     Args:
-        target: a path, written atomically and compressed according to its suffix; `-` or None is standard output. A device
-            or a named pipe is written to directly.
+        target: a path or URL, written atomically and compressed according to its suffix; `-` or None is standard output. A
+            device or a named pipe is written to directly.
         compress: whether to compress; False for formats with their own compression.
         wait: see `atomic_path`.
 
@@ -189,7 +196,7 @@ def open_output(target: PathLike | None, *, compress: bool = True, wait: bool = 
         sys.stdout.buffer.flush()
         return
     with contextlib.ExitStack() as stack:
-        if is_file(target):
+        if is_file(target) or is_url(target):
             raw: BinaryIO = stack.enter_context(stack.enter_context(atomic_path(target, wait=wait)).open("wb"))
         else:
             try:

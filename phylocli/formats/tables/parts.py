@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import TypedDict
 
 from phylocli.core.errors import BadInputError
-from phylocli.formats.streams import PathLike
+from phylocli.formats.streams import PathLike, is_url, read_text, recording_inputs
+from phylocli.formats.streams.remote import join, listing
 
 MANIFEST = "manifest.json"
 FORMAT = "phylocli-parts-1"
 
 
+def part_name(index: int) -> str:
+    """Return the name of a part, such as `part-000012.parquet`; parts are numbered from 0."""
+    return f"part-{index:06d}.parquet"
+
+
 def part_path(folder: Path, index: int) -> Path:
-    """Return the path of a part, such as `part-000012.parquet`; parts are numbered from 0."""
-    return folder / f"part-{index:06d}.parquet"
+    """Return the path of a part of a folder on disk."""
+    return folder / part_name(index)
 
 
 class Manifest(TypedDict, total=False):
@@ -29,8 +36,8 @@ class Manifest(TypedDict, total=False):
 
 
 def is_parts(path: PathLike) -> bool:
-    """Return whether a path is a folder with a manifest."""
-    return (Path(path) / MANIFEST).is_file()
+    """Return whether a path or URL is a folder with a manifest."""
+    return MANIFEST in listing(path) if is_url(path) else (Path(path) / MANIFEST).is_file()
 
 
 def read_manifest(folder: PathLike) -> Manifest:
@@ -39,32 +46,40 @@ def read_manifest(folder: PathLike) -> Manifest:
     Raises:
         BadInputError: the manifest is missing, damaged or in another format.
     """
-    path = Path(folder) / MANIFEST
+    path = join(folder, MANIFEST)
     try:
-        found: Manifest = json.loads(path.read_text(encoding="utf-8"))
-        if found["format"] != FORMAT:
-            raise BadInputError(
-                f"{path} has the format {found['format']!r}",
-                why=f"this version reads {FORMAT!r}",
-                fix="embed the sequences again, into another folder",
-            )
-        return found
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        with recording_inputs():  # it is no input of the run
+            found: Manifest = json.loads(read_text(path))
+        version = found["format"]
+    except (BadInputError, ValueError, KeyError, TypeError) as error:
         raise BadInputError(
             f"{path} is not a manifest of a table in parts",
             why=str(error),
             fix="name a folder that 'phylocli embed -o FOLDER/' wrote",
         ) from error
+    if version != FORMAT:
+        raise BadInputError(
+            f"{path} has the format {version!r}",
+            why=f"this version reads {FORMAT!r}",
+            fix="embed the sequences again, into another folder",
+        )
+    return found
 
 
 def missing_parts(folder: PathLike, parts: int) -> list[int]:
     """Return the indices of missing parts among 0 … `parts` - 1."""
-    return [index for index in range(parts) if not part_path(Path(folder), index).is_file()]
+    there = listing(folder)
+    return [index for index in range(parts) if part_name(index) not in there]
 
 
 def is_part_beyond(folder: PathLike, parts: int) -> bool:
     """Return whether a part with an index ≥ `parts` exists, left over from a longer input."""
-    return any(path.name >= part_path(Path(folder), parts).name for path in Path(folder).glob("part-*.parquet"))
+    return any(name >= part_name(parts) for name in listing(folder) if is_part(name))
+
+
+def is_part(name: str) -> bool:
+    """Return whether a file name is that of a part."""
+    return re.fullmatch(r"part-\d{6,}\.parquet", name) is not None
 
 
 def part_files(folder: PathLike) -> list[Path]:

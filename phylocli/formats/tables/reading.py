@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -22,7 +23,8 @@ from phylocli.formats.input_formats import (
     is_tree,
 )
 from phylocli.formats.sequences.fasta import shorten
-from phylocli.formats.streams import PathLike, display_name, open_input
+from phylocli.formats.streams import PathLike, display_name, is_url, open_input
+from phylocli.formats.streams.remote import open_remote
 from phylocli.formats.tables.delimited import read_delimited
 from phylocli.formats.tables.values import numbers_of, texts_of
 
@@ -155,8 +157,10 @@ def read_parquet_metadata(path: PathLike) -> dict[str, str]:
     """Return the key–value metadata of a Parquet file (for embeddings: model fingerprint, pooling, layer, …)."""
     import pyarrow.parquet as pq
 
-    with explained(str(path)):
-        return metadata_of(pq.read_schema(path))
+    with contextlib.ExitStack() as stack:
+        file = stack.enter_context(open_remote(path)) if is_url(path) else path
+        stack.enter_context(explained(str(path)))
+        return metadata_of(pq.read_schema(file))
 
 
 def metadata_of(schema: pa.Schema) -> dict[str, str]:
