@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Generic, TypeVar
 
+from phylocli.core.errors import UsageError
+
 logger = logging.getLogger(__name__)
 
 Argument = TypeVar("Argument")
@@ -47,7 +49,7 @@ class Journal(Generic[Argument, Result]):
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[Journal[Argument, Result]]:
-        """Read what an earlier command left, and remove the file when the block ends without an error."""
+        """Read what an earlier command left; remove the file at the end, unless an error or a signal interrupts it."""
         complete = False
         try:
             self._scan()
@@ -55,6 +57,9 @@ class Journal(Generic[Argument, Result]):
                 logger.info(f"continuing with {len(self._places):,} results of an interrupted run: {self._path}")
             yield self
             complete = True
+        except UsageError:
+            complete = True  # the same command cannot continue
+            raise
         finally:
             if self._file is not None:
                 self._file.close()

@@ -57,6 +57,8 @@ _OPTIONAL = (
     ("rdkit (molecules)", "rdkit", (), "pip install '.[molecules]'; without it SMILES are not randomised in training"),
     ("igraph (network)", "igraph", (), "pip install '.[network]'; without it there are no pages and Leiden communities"),
     ("usearch (search --approximate)", "usearch", (), "pip install '.[ann]'"),
+    ("dask (--cluster)", "distributed", (), "pip install '.[dask]'"),
+    ("s3fs (URLs of cloud storage)", "s3fs", (), "pip install '.[cloud]'"),
     ("transformers (protein language models)", "transformers", (), "pip install '.[plm]'"),
     ("tensorboard (train, log.tensorboard)", "tensorboard", (), "pip install '.[tensorboard]'"),
     ("wandb (train, log.wandb)", "wandb", (), "pip install '.[wandb]'"),
