@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import ast
+import gzip
 import importlib
 import json
+import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 
+from phylocli.config.infomax import EXPERIMENTS
 from phylocli.diffusion import DiffusionArchitecture, LatentDiffusion
 from phylocli.formats import read_families, write_families
 from phylocli.formats.family import Family
+from phylocli.infomax.experiments import ceilings
 from phylocli.models.config import DecoderArchitecture
 from phylocli.models.model import Model
 
@@ -175,3 +180,27 @@ def test_generated_sequences_of_other_options_are_not_taken_for_these(tmp_path: 
         assert [made.name for made in sources] == ["x-T0", "x-T1"]
         counts.append([Path(made.source).read_text().count(">") for made in sources])
     assert counts == [[1, 1], [2, 2], [4, 4], [1, 1]]
+
+
+def test_one_script_makes_every_figure_of_the_page_on_infomax(
+    simulated_file: Callable[..., Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ceilings, "EVALUATIONS", 2)
+    monkeypatch.setattr(ceilings, "LEVELS", (1.0, 4.0))
+    (tmp_path / "families").mkdir()
+    (tmp_path / "figures").mkdir()
+    for name, count in (("train", 8), ("dev", 5)):
+        path = tmp_path / "families" / f"{name}.sto.gz"
+        path.write_bytes(gzip.compress(simulated_file(count, members=14).read_bytes(), 1))
+    infomax = script("infomax")
+    infomax.main([str(tmp_path), "-o", str(tmp_path / "out"), "--figures", str(tmp_path / "figures"), "--demo"])
+    out = capsys.readouterr().out
+    assert out.count("\n## ") == len(EXPERIMENTS) and "| perceptrons | nwj |" in out and "N = 1,024: " in out
+    drawn = sorted(path.name for path in (tmp_path / "figures").iterdir())
+    assert drawn == sorted(f"infomax-{name}.svg" for name in EXPERIMENTS)
+    page = (ROOT / "docs" / "infomax.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"images/(infomax-[\w-]+\.svg)", page))
+    assert named and named <= set(drawn) and all((ROOT / "docs" / "images" / name).is_file() for name in named)

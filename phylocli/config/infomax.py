@@ -12,12 +12,12 @@ from phylocli.config.parallel import ParallelConfig
 from phylocli.config.types import Count, Numbers, Seeds
 from phylocli.core.errors import UsageError
 
-Experiment = Literal["channel", "ceilings"]
+Experiment = Literal["channel", "ceilings", "invertible", "critics", "equal-information", "boundary", "uniformity"]
 EXPERIMENTS: tuple[str, ...] = get_args(Experiment)
 WITHOUT_FAMILIES = ("channel", "ceilings")
 """Experiments with a known truth, which need no families."""
 
-CHANNEL = "Channel"
+CHANNEL, HALVES = "Channel", "Halves of domains"
 
 
 class InfomaxConfig(ParallelConfig):
@@ -25,16 +25,26 @@ class InfomaxConfig(ParallelConfig):
 
     table: ClassVar[str] = "infomax"
 
-    experiments: Annotated[tuple[Experiment, ...], Cli(multiple=True)] = ()
+    experiments: Annotated[tuple[Experiment, ...], Cli(metavar="NAME", multiple=True, values=lambda: EXPERIMENTS)] = ()
     """An experiment; may be repeated. By default all that the input allows."""
     seeds: Annotated[Seeds, Cli(metavar="S,S,…")] = (0, 1, 2)
     """Seeds that every run is repeated with."""
-    steps: Annotated[Count, Cli()] = 400
-    """Optimiser steps of each run."""
+    steps: Annotated[Count, Cli()] = 250
+    """Optimiser steps of each run on halves of domains."""
     batch: Annotated[int, Field(ge=8), Cli(metavar="N")] = 128
     """Pairs in a training batch."""
+    until_nats: Annotated[Numbers, Cli(metavar="NATS,…")] = (0.5, 1.0, 1.5)
+    """Values of the estimate at which training stops in equal-information, in nats."""
+    training_families: Annotated[Count, Cli(panel=HALVES)] = 800
+    """Training families, sampled at random."""
+    scored_families: Annotated[Count, Cli(panel=HALVES)] = 110
+    """Families on whose members quality is measured, sampled at random."""
+    members: Annotated[Count, Cli(panel=HALVES)] = 12
+    """Most members of a family."""
     distances: Annotated[Numbers, Cli(metavar="T,T,…", panel=CHANNEL)] = (0.1, 0.3, 0.7, 1.5, 3.0)
     """Branch distances at which estimates are compared with the truth, in substitutions per site."""
+    critic_steps: Annotated[Count, Cli(panel=CHANNEL)] = 400
+    """Optimiser steps of a learned critic."""
     sites: Annotated[Count, Cli(panel=CHANNEL)] = 10
     """Sites of the simulated sequences."""
     alpha: Annotated[float, Field(gt=0), Cli(metavar="X", panel=CHANNEL)] = 1.0
@@ -44,6 +54,8 @@ class InfomaxConfig(ParallelConfig):
     def _check(self) -> Self:
         if not self.distances or not all(0 < t < math.inf for t in self.distances):
             raise UsageError("distances of homologs must be positive", fix="write them as 0.1,0.5,1")
+        if not self.until_nats or not all(0 < t < math.inf for t in self.until_nats):
+            raise UsageError("until_nats must be positive", fix="write values in nats as 1,2,3")
         if not self.seeds:
             raise UsageError("at least one seed is needed", fix="write seeds with commas, as in 0,1,2")
         return self

@@ -18,7 +18,7 @@ from phylocli.infomax.experiments import ceilings, channel
 from phylocli.tree.information import log_ratio, site_information
 from phylocli.tree.models import substitution_model
 
-SMALL = {"seeds": [0, 1], "steps": 8, "batch": 16, "distances": [0.3, 2.0], "sites": 3}
+SMALL = {"seeds": [0, 1], "critic_steps": 8, "distances": [0.3, 2.0], "sites": 3}
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def test_an_interrupted_study_is_resumed_and_gives_the_same_tables(quick: pytest
     study(tmp_path, **options)
     assert {path: path.read_bytes() for path in before} == before
     assert [path for path in runs if path.stat().st_mtime_ns != times[path]] == [runs[3]]
-    study(tmp_path, **{**options, "steps": 9, "experiments": ["channel"]})  # other runs, beside these
+    study(tmp_path, **{**options, "sites": 4, "experiments": ["channel"]})  # other runs, beside these
     assert len(list((tmp_path / "runs" / "channel").iterdir())) == 2 * len(runs)
 
 
@@ -76,7 +76,7 @@ def test_the_true_likelihood_ratio_brackets_the_exact_information(tmp_path: Path
 
 
 def test_learned_substitution_scores_approach_the_true_log_ratio() -> None:
-    config = InfomaxConfig(sites=5, steps=250, batch=128)
+    config = InfomaxConfig(sites=5)
     torch.manual_seed(0)
     objective = channel.build_objective("infonce", channel.SubstitutionScores(5))
     channel._train(objective, 0.5, config, np.random.default_rng(0))

@@ -28,11 +28,13 @@ ABOUT = (
 )
 BY = ("critic", "estimator", "distance")
 VALUES = {"nats": (-math.inf, math.inf), "sd": (0.0, math.inf), "true_nats": (0.0, math.inf)}
-OPTIONS = ("steps", "batch", "sites", "alpha")
+OPTIONS = ("sites", "alpha", "critic_steps")
 
 CRITICS = {"true": "true likelihood ratio", "scores": "learned substitution scores", "perceptrons": "perceptrons"}
 ESTIMATORS = ("infonce", "smile", "nwj")
 UPPER = "leave-one-out"
+BATCH = 128
+"""Pairs in a training batch; all are new ones."""
 EVALUATED = 512
 """Pairs of an evaluation batch: the ceiling of InfoNCE is log 512 = 6.2 nats."""
 EVALUATIONS = 8
@@ -116,10 +118,10 @@ def _evaluated(distance: float, config: InfomaxConfig, rng: np.random.Generator)
 def _train(objective: Estimator, distance: float, config: InfomaxConfig, rng: np.random.Generator) -> None:
     rate = 2e-2 if isinstance(objective.critic, SubstitutionScores) else 2e-3
     optimiser = torch.optim.Adam(objective.parameters(), lr=rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, config.steps)
-    batch = Batch.of_pairs(config.batch)
-    for _ in range(config.steps):
-        loss = objective(*draw_pairs(config.batch, distance, config, rng), batch)["loss"]
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, config.critic_steps)
+    batch = Batch.of_pairs(BATCH)
+    for _ in range(config.critic_steps):
+        loss = objective(*draw_pairs(BATCH, distance, config, rng), batch)["loss"]
         if math.isfinite(loss.item()):  # the exponential of NWJ may overflow in a batch
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
@@ -144,7 +146,7 @@ def draw(table: pl.DataFrame, summary: pl.DataFrame, config: InfomaxConfig) -> A
         found[0].text(0.022, height * 1.06, f"ln {pairs:,} / 100 sites", fontsize=6.5, color=GREY)
     found[0].set(xscale="log", yscale="log", ylim=(0.01, 3.5))
     label(found[0], "branch distance, substitutions per site", "nats per site", "exact (LG); dotted: rates known")
-    legend(found[0], loc="lower left", bbox_to_anchor=(0.0, 0.32))
+    legend(found[0], loc="lower left", bbox_to_anchor=(0.0, 0.42))
     truth = config.sites * site_information(model, grid, config.alpha)
     low, high = min(config.distances), max(config.distances)
     names = {"infonce": "InfoNCE", "smile": "SMILE", "nwj": "NWJ", UPPER: "leave-one-out (upper)"}

@@ -1,0 +1,126 @@
+"""Training of two encoders with an objective on pairs of halves, and what is measured of them."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from phylocli.infomax.halves import Halves, Scored
+from phylocli.objectives import Batch, infonce
+
+UNIT = (0.0, 1.0)
+ANY = (-math.inf, math.inf)
+QUALITIES = {"accuracy": UNIT, "knn": UNIT, "usable_nats": ANY, "seen_accuracy": UNIT}
+"""Measures of quality by family, with their bounds: on members of families that were not trained on, accuracy of a linear
+probe and of the nearest neighbour and usable nats; on held-out members of training families, accuracy of a linear probe."""
+PENALTY = 1.0
+FLOOR = 1e-3
+"""Probability that the probe distributes over all families, so that one confident error does not decide the mean."""
+
+
+class Towers(nn.Module):
+    """An encoder for each half, and an objective on their outputs.
+
+    Args:
+        first, second: (N, FEATURES) → (N, D).
+        objective: of `phylocli.objectives`.
+    """
+
+    def __init__(self, first: nn.Module, second: nn.Module, objective: nn.Module) -> None:
+        super().__init__()
+        self.first, self.second, self.objective = first, second, objective
+
+    def forward(self, a: Tensor, b: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Return the terms of the objective."""
+        terms: dict[str, Tensor] = self.objective(self.first(a), self.second(b), batch)
+        return terms
+
+
+def train(
+    towers: Towers, halves: Halves, *, steps: int, batch: int, seed: int, every: int, rate: float = 1e-3
+) -> Iterator[int]:
+    """Train with Adam; yield the number of steps done before the first, and then after every so many.
+
+    Args:
+        towers: modified in place.
+        halves: the training pairs.
+        steps: number of steps; the caller may stop earlier.
+        batch: pairs in a batch, at most as many as there are.
+        seed: of the order of the pairs.
+        every: number of steps between two values.
+        rate: learning rate.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    optimiser = torch.optim.Adam(towers.parameters(), lr=rate)
+    a, b = halves.train
+    size = min(batch, len(a))
+    pairs = Batch.of_pairs(size)
+    yield 0
+    for step in range(1, steps + 1):
+        rows = torch.randperm(len(a), generator=generator)[:size]
+        loss = towers(a[rows], b[rows], pairs)["loss"]
+        if math.isfinite(loss.item()):  # the exponential of NWJ may overflow in a batch
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(towers.parameters(), 5.0)
+            optimiser.step()
+        if step % every == 0 or step == steps:
+            yield step
+
+
+@torch.no_grad()
+def held_out_nats(towers: Towers, halves: Halves) -> float:
+    """Return InfoNCE with the run's own critic on held-out pairs: a lower bound for any critic, at most log of their number.
+
+    A critic that was trained by another estimator is read by InfoNCE too, so that runs are compared on one scale.
+    """
+    a, b = halves.held_out
+    critic = towers.objective.critic
+    assert isinstance(critic, nn.Module)
+    scores = critic(towers.first(a), towers.second(b))
+    return float(infonce.bound(scores, Batch.of_pairs(len(a)).negatives()))
+
+
+@torch.no_grad()
+def quality(encoder: nn.Module, halves: Halves) -> dict[str, float]:
+    """Return the measures of `QUALITIES` for an encoder of first halves."""
+    return quality_of(encoder(halves.unseen.halves), encoder(halves.seen.halves), halves)
+
+
+def quality_of(unseen: Tensor, seen: Tensor, halves: Halves) -> dict[str, float]:
+    """Return the measures of `QUALITIES` for vectors of the members of `halves.unseen` and `halves.seen`, (m, D)."""
+    return {**_probe(unseen.numpy(), halves.unseen), "seen_accuracy": _probe(seen.numpy(), halves.seen)["accuracy"]}
+
+
+def _probe(x: npt.NDArray[np.float32], scored: Scored) -> dict[str, float]:
+    """Return accuracy, nearest-neighbour accuracy and usable nats.
+
+    The probe is a logistic regression on standardised features, trained on a few members of each family.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.neighbors import KNeighborsClassifier
+    from sklearn.preprocessing import StandardScaler
+
+    test, y = scored.is_test, scored.family
+    scaled = StandardScaler().fit(x[~test]).transform(x)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # approximate convergence suffices for a probe
+        model = LogisticRegression(C=PENALTY, max_iter=100, tol=1e-3).fit(scaled[~test], y[~test])
+    rows = np.flatnonzero(test)
+    chances = np.zeros((len(rows), int(y.max()) + 1))
+    chances[:, model.classes_] = model.predict_proba(scaled[rows])
+    own = (1 - FLOOR) * chances[np.arange(len(rows)), y[rows]] + FLOOR / chances.shape[1]
+    frequency = np.bincount(y[rows]) / len(rows)
+    entropy = -(frequency[frequency > 0] * np.log(frequency[frequency > 0])).sum()
+    near = KNeighborsClassifier(1, metric="cosine", algorithm="brute").fit(x[~test], y[~test])
+    return {
+        "accuracy": float(model.score(scaled[rows], y[rows])),
+        "knn": float(near.score(x[rows], y[rows])),
+        "usable_nats": float(entropy + np.log(own).mean()),
+    }

@@ -1,0 +1,70 @@
+"""Experiments on halves of domains: stopping, the adversary, layers, correlations, and what needs families."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from phylocli.config.infomax import InfomaxConfig
+from phylocli.core.errors import UsageError
+from phylocli.infomax import study
+from phylocli.infomax.experiments import boundary, equal_information, invertible, uniformity
+from phylocli.infomax.halves import Halves, make_halves, read_halves
+
+CONFIG = InfomaxConfig(steps=40, batch=32, until_nats=(0.05, 99.0))
+
+
+@pytest.fixture(scope="module")
+def halves(simulated_file: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Halves:
+    folder = tmp_path_factory.mktemp("halves")
+    return read_halves(make_halves(simulated_file(9, members=24), None, folder, count=5, members=20, scored=4))
+
+
+def test_training_stops_where_the_estimate_reaches_each_value(halves: Halves) -> None:
+    rows = equal_information.run({"encoder": "linear", "estimator": "infonce"}, 0, CONFIG, halves)
+    assert [(row["until_nats"], row["reached"]) for row in rows] == [(0.05, 1.0), (99.0, 0.0)]
+    assert 0.05 <= rows[0]["nats"] < 99 and 0 <= rows[0]["step"] <= 80 and rows[0]["accuracy"] > 0
+    assert rows[1]["nats"] is None and rows[1]["accuracy"] is None
+    quick = CONFIG.updated(until_nats=(0.01, 0.02))
+    rows = equal_information.run({"encoder": "linear", "estimator": "infonce"}, 0, quick, halves)
+    assert [row["reached"] for row in rows] == [1.0, 1.0] and rows[1]["step"] < 80
+
+
+def test_an_adversary_makes_the_probe_fail_and_loses_no_information(halves: Halves) -> None:
+    config = CONFIG.updated(steps=200)
+    rows = invertible.run({"encoder": "realnvp-adversarial"}, 0, config, halves)
+    assert [row["step"] for row in rows] == [0, 50, 100, 150, 200]
+    assert rows[-1]["accuracy"] < rows[0]["accuracy"] - 0.1
+    assert all(row["inverse_error"] < 1e-5 for row in rows)
+    assert rows[0]["log10_condition"] == pytest.approx(0, abs=1e-3) and rows[-1]["log10_condition"] > 0.1
+    assert all(row["nats"] is None for row in rows)
+
+
+def test_encoders_without_an_inverse_have_no_inverse_error(halves: Halves) -> None:
+    rows = invertible.run({"encoder": "residual"}, 0, CONFIG.updated(steps=8), halves)
+    assert rows[0]["log10_condition"] == pytest.approx(0, abs=1e-3)
+    assert all(row["inverse_error"] is None and row["nats"] <= row["ceiling_nats"] for row in rows)
+
+
+def test_every_layer_is_measured_and_the_first_is_the_input(halves: Halves) -> None:
+    rows = {name: boundary.run({"estimator": name}, 0, CONFIG, halves) for name in ("untrained", "infonce")}
+    for found in rows.values():
+        assert [row["layer"] for row in found] == list(range(boundary.DEPTH + 2))
+    assert rows["untrained"][0]["accuracy"] == rows["infonce"][0]["accuracy"]
+    assert rows["untrained"][-1]["usable_nats"] != rows["infonce"][-1]["usable_nats"]
+
+
+def test_correlations_are_of_ranks() -> None:
+    table = pl.DataFrame({"alignment": [0.1, 0.2, 0.9], "uniformity": [-1.0, -3.0, -2.9], "accuracy": [0.9, 0.8, 0.1]})
+    found = uniformity.correlations(table)
+    assert found["alignment"] == pytest.approx(-1) and found["uniformity"] == pytest.approx(0.5)
+
+
+def test_experiments_on_halves_need_families(tmp_path: Path) -> None:
+    for families, options in ((None, {"experiments": ["critics"]}), ("-", {})):
+        with pytest.raises(UsageError, match="families"):
+            study(tmp_path / "out", families, **options)
+    assert not (tmp_path / "out").exists()

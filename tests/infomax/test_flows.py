@@ -1,0 +1,78 @@
+"""RealNVP: exact inverse, log-determinant against autograd, and initial identity; condition numbers of Jacobians."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from phylocli.core.errors import UsageError
+from phylocli.infomax.encoders import ENCODERS, SQUARE, build_encoder, condition_numbers, deep
+from phylocli.infomax.flows import RealNVP
+from phylocli.infomax.halves import FEATURES
+
+
+def flow(features: int, layers: int = 6) -> RealNVP:
+    torch.manual_seed(0)
+    found = RealNVP(features, layers=layers, hidden=16)
+    for parameter in found.parameters():  # far from the identity
+        parameter.data.normal_(0, 0.3)
+    return found
+
+
+@pytest.mark.parametrize("features", [2, 5, 80])
+def test_the_inverse_is_exact_to_a_hundred_thousandth(features: int) -> None:
+    x = torch.randn(50, features)
+    made = flow(features).double()
+    z = made(x.double())
+    assert (z - x).abs().max() > 0.1
+    assert (made.inverse(z) - x).abs().max() < 1e-5
+    single = flow(features, layers=4)
+    assert (single.inverse(single(x)) - x).abs().max() < 1e-2  # in single precision
+
+
+def test_the_log_determinant_is_that_of_autograds_jacobian() -> None:
+    made = flow(7).double()
+    x = torch.randn(6, 7, dtype=torch.float64)
+    z, log_det = made.with_log_det(x)
+    for row in range(6):
+        jacobian = torch.autograd.functional.jacobian(lambda v: made(v[None])[0], x[row])
+        sign, expected = torch.linalg.slogdet(jacobian)
+        assert sign != 0 and log_det[row].item() == pytest.approx(float(expected), abs=1e-9)
+    assert torch.allclose(z, made(x))
+
+
+def test_every_feature_is_changed_and_the_flow_starts_as_the_identity() -> None:
+    x = torch.randn(20, 9)
+    assert torch.equal(RealNVP(9)(x), x)
+    assert ((flow(9)(x) - x).abs().amax(0) > 1e-3).all()
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_encoders_have_their_widths_and_depend_on_their_seed_alone(name: str) -> None:
+    x = torch.randn(4, FEATURES)
+    made = build_encoder(name, 1)
+    assert made(x).shape == (4, FEATURES if name in SQUARE else 32)
+    assert torch.equal(build_encoder(name, 1)(x), made(x))
+    if name not in ("residual", "realnvp"):
+        assert not torch.equal(build_encoder(name, 2)(x), made(x))
+    with pytest.raises(UsageError, match="perceptron"):
+        build_encoder("percepton", 0)
+
+
+def test_condition_numbers_are_the_ratio_of_singular_values() -> None:
+    linear = torch.nn.Linear(5, 5).double()
+    values = torch.linalg.svdvals(linear.weight)
+    found = condition_numbers(linear, torch.randn(3, 5, dtype=torch.float64))
+    assert torch.allclose(found, (values[0] / values[-1]).expand(3))
+    assert torch.allclose(condition_numbers(build_encoder("residual", 0), torch.randn(2, FEATURES)), torch.ones(2).double())
+
+
+def test_a_deep_network_cut_at_any_layer_is_the_same_function() -> None:
+    network, x = deep(3), torch.randn(6, FEATURES)
+    vectors = network.layers(x)
+    assert torch.equal(vectors[0], x) and len(vectors) == 5
+    for cut in range(5):
+        rest = vectors[cut]
+        for block in network.blocks[cut:]:
+            rest = block(rest)
+        assert torch.equal(rest, network(x))
