@@ -48,7 +48,7 @@ def run(cell: Cell, seed: int, config: InfomaxConfig, halves: Halves) -> list[Ro
 def draw(table: pl.DataFrame, summary: pl.DataFrame, config: InfomaxConfig) -> Any:
     """Draw quality against estimated information, one panel per estimator."""
     figure, found = panels(2, len(ESTIMATORS))
-    measures = {"accuracy": "unseen families", "seen_accuracy": "held-out members of training families"}
+    measures = {"accuracy": "unseen families", "seen_accuracy": "seen families"}
     cases = [(estimator, measure) for estimator in ESTIMATORS for measure in measures]
     for panel, (estimator, measure) in zip(found, cases, strict=True):
         for k, critic in enumerate(CRITICS):
