@@ -20,7 +20,7 @@ from torch import nn
 from phylocli.core.plugins import OBJECTIVES
 from phylocli.objectives.base.batch import Batch
 from phylocli.objectives.base.estimator import Estimator, estimators, needs_decoder
-from phylocli.objectives.base.requirements import Requirements, requirements_of
+from phylocli.objectives.base.requirements import Removal, Requirements, requirements_of
 
 
 def build_objective(
@@ -49,4 +49,13 @@ def build_objective(
     return OBJECTIVES.make(name, made, critic, parameters=parameters, **sizes)
 
 
-__all__ = ["Batch", "Estimator", "Requirements", "build_objective", "estimators", "needs_decoder", "requirements_of"]
+__all__ = [
+    "Batch",
+    "Estimator",
+    "Removal",
+    "Requirements",
+    "build_objective",
+    "estimators",
+    "needs_decoder",
+    "requirements_of",
+]
