@@ -67,6 +67,7 @@ NEEDS: dict[str, tuple[str, Callable[[], bool]]] = {
     "openssl": ("OpenSSL is not on PATH", lambda: _on_path("openssl")),
     "piqtree": ("piqtree needs Python 3.12", lambda: sys.version_info >= (3, 12)),
     "shared-data": ("the shared training and evaluation data are not beside this checkout", SHARED_DATA.is_dir),
+    "snakemake": ("Snakemake is not installed", lambda: _on_path("snakemake")),
     "slurm": ("SLURM (slurm-wlm, munge) is not installed", lambda: _on_path("slurmctld", "/usr/sbin/slurmctld")),
     "veryfasttree": (
         "VeryFastTree has no wheel for this platform",

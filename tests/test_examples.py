@@ -6,12 +6,16 @@ import json
 import re
 import runpy
 import shutil
+import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib
 import matplotlib.pyplot
+import polars as pl
 import pytest
+from click.testing import Result
 from standin import Standin
 
 import phylocli
@@ -110,3 +114,24 @@ def test_the_python_of_a_page_runs(page: str, tmp_path: Path, monkeypatch: pytes
     assert blocks
     for block in blocks:
         exec(block, {})
+
+
+@pytest.mark.slow
+@pytest.mark.needs("snakemake")
+def test_snakemake_workflow_gives_the_files_of_the_commands(tmp_path: Path, cli: Callable[..., Result]) -> None:
+    with (tmp_path / "proteins.fasta").open("w") as file:
+        for found in phylocli.simulate_families(number=2, tips=8, length=80, seed=3):
+            for name, row in zip(found.family.ids, found.family.rows, strict=True):
+                file.write(f">{name}\n{row.replace('-', '')}\n")
+    command = ["snakemake", "-s", EXAMPLES / "snakemake" / "Snakefile", "--cores", "2", "--config"]
+    command += ["sequences=proteins.fasta", f"phylocli={sys.executable} -m phylocli", "pairs=--number 20"]
+    done = subprocess.run(list(map(str, command)), cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    results = tmp_path / "results"
+    assert len(phylocli.read_embeddings(results / "embeddings.parquet")) == 16
+    assert pl.read_parquet(results / "pairs.parquet").height == 20
+    cli("align", results / "families.sto", "-o", tmp_path / "aligned.sto")
+    cli("tree", tmp_path / "aligned.sto", "-o", tmp_path / "trees.sto")
+    assert (results / "trees.sto").read_bytes() == (tmp_path / "trees.sto").read_bytes()
+    again = subprocess.run([*map(str, command), "--dry-run"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "Nothing to be done" in again.stdout + again.stderr
