@@ -3,6 +3,7 @@
     python benchmarks/scale.py overhead [--workers 2] [--seconds 0.001,0.01,0.1,1,10]
     python benchmarks/scale.py workers [--counts 10,100,1000] [--seconds 1]
     python benchmarks/scale.py memory [--pieces 25000]
+    python benchmarks/scale.py search [--rows 100000,1000000] [--graphs-up-to 100000]
     python benchmarks/scale.py kills [--kills 50] [--families 2000] [--of worker,scheduler,client]
 
 Pieces sleep, so that the figures are those of the engines and not of a busy machine; the load is printed beside them.
@@ -24,10 +25,21 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
 
 from phylocli.executors import Work, run_pieces
 from phylocli.executors.dask_cluster import close_clusters
+from phylocli.formats.embeddings import unit
+from phylocli.formats.tables import TableWriter, embeddings_schema
+from phylocli.search import nearest, open_table
+from phylocli.search.indices.approximate import CONNECTIVITY, EFFORT, SUFFIX, open_graph
+from phylocli.search.indices.files import index_path
+from phylocli.search.indices.quantised import CANDIDATES, open_codes
 
 
 def nap(seconds: float, index: int) -> int:
@@ -91,6 +103,108 @@ def memory(options: argparse.Namespace) -> None:
         if done in (1, options.pieces) or done % (options.pieces // 5) == 0:
             pages = int(Path("/proc/self/statm").read_text().split()[1])
             print(f"{done}\t{pages * os.sysconf('SC_PAGE_SIZE') / 1e6:.0f}", flush=True)
+
+
+# --- search ---
+
+
+def clustered(rows: int, dimension: int, seed: int) -> Any:
+    """Return unit vectors (rows, dimension) in clusters of about a hundred, of different widths, on a few common axes."""
+    rng = np.random.default_rng(seed)
+    axes = rng.normal(size=(dimension // 4, dimension)) / np.sqrt(dimension / 4)
+    centres = np.random.default_rng(0).normal(size=(max(1, rows // 100), dimension // 4)) @ axes
+    width = rng.uniform(0.2, 0.6, size=(rows, 1))
+    return unit(centres[rng.integers(len(centres), size=rows)] + width * rng.normal(size=(rows, dimension)))
+
+
+class Peer:
+    """An index of faiss."""
+
+    def __init__(self, description: str) -> None:
+        self.description = description
+
+    def build(self, vectors: Any) -> int:
+        """Build the index; return its size in bytes."""
+        import faiss
+
+        dimension = vectors.shape[1]
+        if self.description == "Binary":
+            self.mean = vectors.mean(0)
+            self.index = faiss.IndexBinaryFlat(dimension)
+            self.index.add(np.packbits(vectors > self.mean, axis=1))
+            return int(self.index.ntotal * dimension // 8)
+        self.index = faiss.index_factory(dimension, self.description, faiss.METRIC_INNER_PRODUCT)
+        if self.description.startswith("HNSW"):
+            self.index.hnsw.efConstruction = self.index.hnsw.efSearch = EFFORT
+        self.index.train(vectors[:100_000])
+        self.index.add(vectors)
+        return int(faiss.serialize_index(self.index).nbytes)
+
+    def __call__(self, queries: Any, k: int) -> Any:
+        """Return row numbers (n, k)."""
+        if self.description == "Binary":
+            return self.index.search(np.packbits(queries > self.mean, axis=1), k)[1]
+        return self.index.search(queries, k)[1]
+
+
+def rows_of(find: Callable[..., Any], queries: Any, k: int, **options: Any) -> Any:
+    """Return the row numbers that a search of phylocli finds, (n, k)."""
+    return find(queries, k=k, **options).rows
+
+
+def report_search(
+    queries: Any, true: Any, rows: int, label: str, prepare: float, size: float, find: Callable[[Any, int], Any]
+) -> None:
+    """Measure a search in CPU time, and print its row of the table."""
+    start = time.process_time()
+    found = find(queries, 20)
+    rate = len(queries) / (time.process_time() - start)
+    recall = np.mean([len(set(a) & set(b)) / 20 for a, b in zip(true.tolist(), found.tolist(), strict=True)])
+    print(f"{rows}\t{label}\t{prepare:.1f}\t{size / rows:,.0f}\t{recall:.4f}\t{rate:,.1f}", flush=True)
+
+
+def search(options: argparse.Namespace) -> None:
+    """Recall, speed and size of the searches of phylocli and of faiss, on the same vectors, with one thread."""
+    import faiss
+    import torch
+
+    torch.set_num_threads(1)
+    faiss.omp_set_num_threads(1)
+    print("rows\tsearch\tprepare CPU s\tbytes/row\trecall@20\tqueries per CPU s")
+    for rows in map(int, options.rows.split(",")):
+        vectors, queries = clustered(rows, options.dimension, 1), clustered(options.queries, options.dimension, 2)
+        with tempfile.TemporaryDirectory() as name:
+            path = Path(name) / "db.parquet"
+            schema = embeddings_schema(options.dimension, half=True)
+            with TableWriter(path, schema) as writer:
+                for start in range(0, rows, 50_000):
+                    part = vectors[start : start + 50_000]
+                    ids = [f"r{start + i}" for i in range(len(part))]
+                    column = pl.Series(part, dtype=pl.Array(pl.Float32, options.dimension))
+                    writer.write(pl.DataFrame({"id": ids, "length": [1] * len(part), "embedding": column}))
+            table = open_table(path)
+            vectors = table.numpy().copy()  # as they are on disk, in half precision
+            table.vectors = None
+            true = nearest(queries, table, 20).rows
+
+            report = functools.partial(report_search, queries, true, rows)
+            report("exact", 0, path.stat().st_size, functools.partial(rows_of, nearest, table=table))
+            for kind in CANDIDATES:
+                start = time.process_time()
+                codes = open_codes(table, kind)
+                prepare, size = time.process_time() - start, index_path(table, kind).stat().st_size
+                report(f"--quantise {kind}", prepare, size, functools.partial(rows_of, codes.nearest))
+                index_path(table, kind).unlink()
+            if rows <= options.graphs_up_to:
+                start = time.process_time()
+                graph = open_graph(table)
+                prepare, size = time.process_time() - start, index_path(table, SUFFIX).stat().st_size
+                report("--approximate", prepare, size, functools.partial(rows_of, graph.nearest, threads=1))
+            graphs = [f"HNSW{CONNECTIVITY}"] if rows <= options.graphs_up_to else []
+            for description in ("Flat", "SQfp16", "SQ8", "Binary", *graphs):
+                peer, start = Peer(description), time.process_time()
+                size = peer.build(vectors)
+                report(f"faiss {description}", time.process_time() - start, size, peer)
 
 
 # --- random kills ---
@@ -237,6 +351,14 @@ def main() -> None:
     part = parts.add_parser("memory")
     part.add_argument("--pieces", type=int, default=25_000)
     part.set_defaults(function=memory)
+    part = parts.add_parser("search")
+    part.add_argument("--rows", default="100000,1000000")
+    part.add_argument("--dimension", type=int, default=256)
+    part.add_argument("--queries", type=int, default=100)
+    part.add_argument(
+        "--graphs-up-to", type=int, default=100_000, help="rows of the largest table for which graphs are built"
+    )
+    part.set_defaults(function=search)
     part = parts.add_parser("kills")
     part.add_argument("--kills", type=int, default=50)
     part.add_argument("--families", type=int, default=2000)

@@ -158,20 +158,21 @@ def _make_table(folder: Path) -> list[Path]:
 
 
 def _make_graph(folder: Path) -> list[Path]:
-    from phylocli.search.approximate import graph_path, open_graph
     from phylocli.search.database import open_table
+    from phylocli.search.indices.approximate import SUFFIX, open_graph
+    from phylocli.search.indices.files import index_path
 
     _embed(folder, "table.parquet")
     table = open_table(folder / "table.parquet")
     open_graph(table)
-    return [graph_path(table), graph_path(table).with_name(graph_path(table).name + ".json")]
+    return [index_path(table, SUFFIX), index_path(table, f"{SUFFIX}.json")]
 
 
 def _read_graph(folder: Path) -> str:
     import numpy as np
 
-    from phylocli.search.approximate import open_graph
     from phylocli.search.database import open_table
+    from phylocli.search.indices.approximate import open_graph
 
     table = open_table(folder / "table.parquet")
     vectors = np.concatenate([block for _, block in table.blocks()])

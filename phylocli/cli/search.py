@@ -18,6 +18,7 @@ EXAMPLES = [
     "phylocli search query.fasta db.parquet --rerank residues --candidates 1000 --sequences db.fasta > hits.tsv",
     "phylocli search --text 'heme-binding oxygen transport' db.parquet --model run/model > hits.tsv",
     "phylocli search query.fasta uniref50/ --approximate -o hits.tsv",
+    "phylocli search query.fasta uniref50/ --quantise int8 -o hits.tsv",
 ]
 
 
@@ -68,7 +69,7 @@ def command(
     With a model of several modalities (train --modalities), a table of its sequence embeddings is searched by --text, or by
     queries of another --modality; such hits have no E-values.
 
-    The search is exact, and equal hits are in the order of the targets, unless --approximate is given.
+    The search is exact, and equal hits are in the order of the targets, unless --approximate or --quantise is given.
     """
     from phylocli.search.pipeline import parse_hits_format, search_file
 

@@ -41,6 +41,9 @@ class SearchConfig(TableConfig, TranslationConfig):
     """Translate queries and targets that are coding sequences (DNA or RNA), each in frame from its first codon."""
     approximate: Annotated[bool, Cli()] = False
     """Search an HNSW graph beside the table, built at first use: for millions of rows."""
+    quantise: Annotated[Literal["float16", "int8", "binary"] | None, Cli()] = None
+    """Compare codes of the rows, in a memory-mapped file beside the table, made at first use, and rescore the nearest by
+    their vectors: for tables larger than memory."""
     device: Device = "auto"
     threads: Threads = 0
 
@@ -48,6 +51,12 @@ class SearchConfig(TableConfig, TranslationConfig):
     def _check_candidates(self) -> Self:
         if self.candidates is not None and not self.reranks:
             raise UsageError("candidates needs rerank or align", fix="add one of them, or give only the number of hits (-k)")
+        return self
+
+    @model_validator(mode="after")
+    def _check_index(self) -> Self:
+        if self.approximate and self.quantise is not None:
+            raise UsageError("approximate and quantise are two kinds of index", fix="leave one of them out")
         return self
 
     @property

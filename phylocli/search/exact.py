@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +24,10 @@ SCORES = 1 << 24
 
 QUERIES = 16_384
 """Number of queries per pass over the table."""
+
+
+Block = tuple[int, int, Callable[[slice], Tensor]]
+"""First row of a block, number of rows, and the scores, (q, rows) between -1 and 1, of the queries of a slice."""
 
 
 @dataclass
@@ -50,16 +56,41 @@ def nearest(
         k: number of neighbours, at least 1.
         leave_out: for each query, the row to exclude (the query itself), or -1; (n,).
     """
-    count = min(k, len(table))
-    rows = np.full((len(queries), k), -1, dtype=np.int64)
-    cosines = np.full((len(queries), k), -np.inf, dtype=np.float32)
-    with console.progress_task("searching", len(queries) * len(table), unit="comparisons") as bar:
-        for first in range(0, len(queries), QUERIES):
-            part = slice(first, min(first + QUERIES, len(queries)))
+
+    def blocks(part: slice) -> Iterator[Block]:
+        for start, vectors in table.blocks():
+            columns = torch.from_numpy(np.ascontiguousarray(vectors)).T
+            yield start, len(vectors), functools.partial(_cosines, queries[part], columns)
+
+    return best_rows(len(queries), len(table), k, blocks, leave_out)
+
+
+def _cosines(queries: FloatArray, columns: Tensor, part: slice) -> Tensor:
+    return torch.from_numpy(queries[part]) @ columns
+
+
+def best_rows(
+    queries: int, rows_of_table: int, k: int, blocks: Callable[[slice], Iterator[Block]], leave_out: IntArray | None
+) -> Neighbours:
+    """Return the k rows with the best scores for each query, whatever the blocks; ties are in the order of the table.
+
+    Args:
+        queries: number of queries.
+        rows_of_table: number of rows.
+        k: number of neighbours, at least 1.
+        blocks: yields the blocks of a table for the queries of a slice.
+        leave_out: see `nearest`.
+    """
+    count = min(k, rows_of_table)
+    rows = np.full((queries, k), -1, dtype=np.int64)
+    cosines = np.full((queries, k), -np.inf, dtype=np.float32)
+    with console.progress_task("searching", queries * rows_of_table, unit="comparisons") as bar:
+        for first in range(0, queries, QUERIES):
+            part = slice(first, min(first + QUERIES, queries))
             best = torch.full((part.stop - part.start, count), -1, dtype=torch.int64)
-            for start, vectors in table.blocks():
-                _update(best, queries[part], vectors, start, None if leave_out is None else leave_out[part])
-                bar.advance((part.stop - part.start) * len(vectors))
+            for block in blocks(part):
+                _update(best, block, None if leave_out is None else leave_out[part])
+                bar.advance((part.stop - part.start) * block[1])
             values = best.numpy()
             found = values >= 0
             rows[part, :count] = np.where(found, _LAST - (values & _LAST), -1)
@@ -70,23 +101,23 @@ def nearest(
 _LAST = (1 << 32) - 1
 
 
-def _update(best: Tensor, queries: FloatArray, vectors: FloatArray, start: int, leave_out: IntArray | None) -> None:
+def _update(best: Tensor, block: Block, leave_out: IntArray | None) -> None:
     """Update the best keys, (n, k) in decreasing order, with the next rows of the table.
 
     A key packs the rounded cosine and the row number, counted from the end, into one integer. Keys are therefore unique, and
     the result does not depend on the block size.
     """
-    block = torch.from_numpy(np.ascontiguousarray(vectors)).T
-    step = max(1, SCORES // len(vectors))
+    start, size, score = block
+    step = max(1, SCORES // size)
     width = best.shape[1]
-    places = torch.arange(_LAST - start, _LAST - start - len(vectors), -1)
-    for first in range(0, len(queries), step):
-        part = slice(first, min(first + step, len(queries)))
-        scores = torch.from_numpy(queries[part]) @ block
+    places = torch.arange(_LAST - start, _LAST - start - size, -1)
+    for first in range(0, len(best), step):
+        part = slice(first, min(first + step, len(best)))
+        scores = score(part)
         scores.clamp_(-1, 1).mul_(SCALE).round_()
         if leave_out is not None:
             own = torch.from_numpy(leave_out[part]) - start
-            at = ((own >= 0) & (own < len(vectors))).nonzero().squeeze(1)
+            at = ((own >= 0) & (own < size)).nonzero().squeeze(1)
             scores[at, own[at]] = -torch.inf
         fewer = min(width, scores.shape[1])
         top, index = scores.topk(fewer, dim=1)

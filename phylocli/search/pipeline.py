@@ -23,10 +23,11 @@ from phylocli.formats.embeddings import EmbeddingTable
 from phylocli.formats.provenance import write_sidecar
 from phylocli.formats.streams import STDIO, PathLike, at_rest, suffix_of
 from phylocli.formats.tables import TABLES, TableFormat, TableWriter, format_of, hits_schema, parse_format
-from phylocli.search.approximate import open_graph
 from phylocli.search.background import FEWEST, Background
 from phylocli.search.blast_tabular import SUFFIX, BlastTabularWriter
 from phylocli.search.exact import Neighbours, nearest
+from phylocli.search.indices.approximate import open_graph
+from phylocli.search.indices.quantised import open_codes
 from phylocli.search.local_alignment import LocalAlignment
 from phylocli.search.queries import MODEL, Queries, embed_queries, embedder_of, table_queries
 from phylocli.search.rerank import Ranked, Reranking, read_residues
@@ -205,8 +206,8 @@ class _Search:
         asked = opened(queries, options)
         searched = targets.table if isinstance(targets, PreparedTable) else opened(targets, options)
         in_file = isinstance(targets, str | os.PathLike) and isinstance(searched, EmbeddingTable)
-        if config.approximate and not in_file:
-            raise UsageError("an approximate search needs a table in a file", fix="write the table, and give its path")
+        if (config.approximate or config.quantise) and not in_file:
+            raise UsageError("an index needs a table in a file beside it", fix="write the table, and give its path")
         if config.reranks and isinstance(asked, EmbeddingTable):
             raise UsageError("alignment needs the query sequences", fix="give the queries as FASTA")
         if config.reranks and sequences is None:
@@ -251,13 +252,14 @@ class _Search:
         config, table = self._config, self.targets.table
         logger.info(f"{counted(len(self.queries.ids), 'query')} against {counted(len(table), 'row')}")
         own = _own_rows(self.queries, table) if config.exclude_self else None
-        self._found = (
-            open_graph(table, threads=config.threads or 1).nearest(
-                self.queries.vectors, config.nearest, leave_out=own, threads=config.threads
-            )
-            if config.approximate
-            else nearest(self.queries.vectors, table, config.nearest, leave_out=own)
-        )
+        vectors, k = self.queries.vectors, config.nearest
+        if config.approximate:
+            graph = open_graph(table, threads=config.threads or 1)
+            self._found = graph.nearest(vectors, k, leave_out=own, threads=config.threads)
+        elif config.quantise is not None:
+            self._found = open_codes(table, config.quantise).nearest(vectors, k, leave_out=own)
+        else:
+            self._found = nearest(vectors, table, k, leave_out=own)
         background = self.targets.background
         if background is None and config.max_evalue is not None:
             raise BadInputError(

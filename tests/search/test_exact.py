@@ -14,7 +14,8 @@ from phylocli.core.errors import BadInputError
 from phylocli.embed import embed_file
 from phylocli.models.model import Model
 from phylocli.search import EmbeddingTable, exact, nearest, open_table, unit
-from phylocli.search.approximate import graph_path, open_graph
+from phylocli.search.indices.approximate import SUFFIX, open_graph
+from phylocli.search.indices.files import index_path
 
 
 def table_of(vectors: np.ndarray) -> EmbeddingTable:
@@ -126,8 +127,8 @@ def test_the_graph_finds_most_neighbours_with_their_exact_cosines(
     assert both.mean() > 0.9 and np.abs(near.cosines[both] - true.cosines[both]).max() < 2e-6
     assert not (near.rows == own[:, None]).any()
     assert f"finds {graph.recall:.1%}" in capsys.readouterr().err
-    built = graph_path(table).read_bytes()
-    assert open_graph(table).recall == graph.recall and graph_path(table).read_bytes() == built  # not built again
+    built = index_path(table, SUFFIX).read_bytes()
+    assert open_graph(table).recall == graph.recall and index_path(table, SUFFIX).read_bytes() == built  # not built again
     pl.DataFrame(frame).head(2000).write_parquet(tmp_path / "db.parquet")
     assert open_graph(open_table(tmp_path / "db.parquet")).nearest(queries[:1], 5).rows.max() < 2000
 
@@ -140,8 +141,8 @@ def test_damaged_graph_is_rebuilt(tmp_path: Path, capsys: pytest.CaptureFixture[
     pl.DataFrame(frame).write_parquet(tmp_path / "db.parquet")
     table = open_table(tmp_path / "db.parquet")
     open_graph(table)
-    sound = graph_path(table).read_bytes()
-    path = graph_path(table) if file == "graph" else graph_path(table).with_name("db.parquet.usearch.json")
+    sound = index_path(table, SUFFIX).read_bytes()
+    path = index_path(table, SUFFIX) if file == "graph" else index_path(table, f"{SUFFIX}.json")
     data = path.read_bytes()
     middle = len(data) // 2
     flipped = data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
@@ -149,6 +150,6 @@ def test_damaged_graph_is_rebuilt(tmp_path: Path, capsys: pytest.CaptureFixture[
     capsys.readouterr()
     assert open_graph(table).nearest(unit(vectors[:1]), 1).rows[0, 0] == 0
     assert "will be rebuilt" in capsys.readouterr().err
-    assert graph_path(table).read_bytes() == sound
+    assert index_path(table, SUFFIX).read_bytes() == sound
     open_graph(table)
     assert "will be rebuilt" not in capsys.readouterr().err

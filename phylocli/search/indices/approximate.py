@@ -6,10 +6,6 @@ hits are exact, but neighbours may be missed. The recall is measured when the gr
 
 from __future__ import annotations
 
-import hashlib
-import json
-import logging
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,18 +13,13 @@ import numpy as np
 from phylocli.core import console
 from phylocli.core.errors import MissingDependencyError
 from phylocli.formats.embeddings import EmbeddingTable
-from phylocli.formats.streams import atomic_path, file_sha256, write_text
+from phylocli.formats.streams import atomic_path
 from phylocli.search.database import FloatArray, IntArray
-from phylocli.search.evalues import sample_rows
-from phylocli.search.exact import SCALE, Neighbours, nearest
+from phylocli.search.exact import SCALE, Neighbours
+from phylocli.search.indices.files import index_path, measured_recall, recorded_recall, report_damage, write_record
 
-logger = logging.getLogger(__name__)
-
-CHECKED = 200
-"""Number of rows used to measure the recall of a graph."""
-
-CHECKED_K = 20
-"""Number of neighbours per row for the recall."""
+SUFFIX = "usearch"
+"""Suffix of the file beside the table."""
 
 CONNECTIVITY, EFFORT = 16, 128
 """Edges per node (M), and size of the candidate list during construction and search (ef)."""
@@ -75,18 +66,6 @@ def _search(index: Any, queries: FloatArray, k: int, threads: int) -> tuple[IntA
     return keys, distances
 
 
-def graph_path(table: EmbeddingTable) -> Path:
-    """Return the path of the graph of a table: the path of the table with the suffix `.usearch`."""
-    path = Path(table.name)
-    return path.with_name(path.name + ".usearch")
-
-
-def _identity(table: EmbeddingTable) -> dict[str, object]:
-    ids = hashlib.blake2b("\n".join(table.ids).encode(), digest_size=16).hexdigest()
-    sizes = [path.stat().st_size for path in table.files]
-    return {"rows": len(table), "dimension": table.dimension, "ids": ids, "bytes": sizes, **table.metadata}
-
-
 def open_graph(table: EmbeddingTable, *, threads: int = 1) -> Graph:
     """Load the graph of a table; build and save it if it is missing, damaged or belongs to another table.
 
@@ -103,24 +82,13 @@ def open_graph(table: EmbeddingTable, *, threads: int = 1) -> Graph:
         raise MissingDependencyError(
             "approximate search needs usearch, which is not installed", fix="pip install '.[ann]'"
         ) from error
-    path = graph_path(table)
-    record = path.with_name(path.name + ".json")
-    identity = _identity(table)
-    if path.is_file() and record.is_file():
+    path = index_path(table, SUFFIX)
+    known = recorded_recall(path, table)
+    if known is not None:
         try:
-            known = json.loads(record.read_text(encoding="utf-8"))
-            if known["table"] != identity:
-                logger.info(f"{path} belongs to another table and will be rebuilt")
-            elif known.get("sha256") == file_sha256(path):
-                index = Index.restore(str(path), view=True)
-                logger.info(f"{path}: finds {known['recall']:.1%} of the true {CHECKED_K} nearest")
-                return Graph(index, float(known["recall"]))
-            else:
-                logger.warning(f"{path} is damaged (its checksum does not match) and will be rebuilt")
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-            logger.warning(
-                f"{path} is damaged and will be rebuilt ({str(error).splitlines()[0] if str(error) else 'empty'})"
-            )
+            return Graph(Index.restore(str(path), view=True), known)
+        except (OSError, ValueError, RuntimeError) as error:
+            report_damage(path, error)
     index = Index(
         ndim=table.dimension,
         metric="cos",
@@ -133,20 +101,8 @@ def open_graph(table: EmbeddingTable, *, threads: int = 1) -> Graph:
         for start, vectors in table.blocks():
             index.add(np.arange(start, start + len(vectors), dtype=np.uint64), vectors, threads=threads)
             bar.advance(len(vectors))
-    graph = Graph(index, _recall(index, table))
+    graph = Graph(index, measured_recall(table, lambda queries, k: _search(index, queries, k, 1)[0]))
     with atomic_path(path, wait=True) as part:  # two searches may build it at the same time
         index.save(str(part))
-    about = {"table": identity, "recall": graph.recall, "sha256": file_sha256(path)}
-    write_text(record, json.dumps(about, indent=2) + "\n")
-    logger.info(f"{path}: finds {graph.recall:.1%} of the true {CHECKED_K} nearest")
+    write_record(path, table, graph.recall)
     return graph
-
-
-def _recall(index: Any, table: EmbeddingTable) -> float:
-    """Return the recall of the graph, measured on a sample of the table."""
-    rows = sample_rows(len(table), CHECKED)
-    queries = table.take(rows)
-    k = min(CHECKED_K, len(table))
-    true = nearest(queries, table, k)
-    keys, _ = _search(index, queries, k, 1)
-    return float(np.mean([len(set(a) & set(b)) / k for a, b in zip(true.rows.tolist(), keys.tolist(), strict=True)]))

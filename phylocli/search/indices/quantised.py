@@ -1,0 +1,205 @@
+"""Search of memory-mapped codes, for tables larger than memory: all codes are compared, and the nearest are rescored.
+
+The file beside the table has, for each row, its code and its vector. Codes are of unit vectors: float16 numbers; int8
+numbers, with a scale for each feature; or bits, whether a feature is above its mean, compared by Hamming distance (as in the
+embedding quantisation of sentence-transformers). The candidates with the best codes are compared by their vectors, as in
+`exact.nearest`; what is not among the candidates is missed, so the recall is measured when the file is made.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+from zlib import crc32
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from phylocli.core import console
+from phylocli.core.errors import BadInputError
+from phylocli.formats.embeddings import EmbeddingTable, unit
+from phylocli.formats.streams import atomic_path
+from phylocli.search.database import FloatArray, IntArray
+from phylocli.search.exact import SCALE, SCORES, Block, Neighbours, best_rows
+from phylocli.search.indices.files import index_path, measured_recall, recorded_recall, write_record
+
+Kind = Literal["float16", "int8", "binary"]
+
+CANDIDATES: dict[Kind, tuple[int, int]] = {"float16": (2, 32), "int8": (4, 100), "binary": (20, 500)}
+"""Number of candidates of a query: so many times the number of neighbours, and at least so many."""
+
+BLOCK = 65_536
+"""Rows of a block, for which the file has one checksum."""
+
+_ALIGNED = 64
+"""Arrays of the file begin at multiples of so many bytes."""
+
+
+@dataclass(frozen=True)
+class Codes:
+    """The codes of a table.
+
+    Attributes:
+        kind: of the codes.
+        parameter: of each feature, shape (D,): the scale of int8 codes, or the mean that bits are compared with.
+        path: the file.
+        codes: (n, D) numbers, or (n, ⌈D / 64⌉) words of bits.
+        vectors: the vectors, (n, D), in the precision of the table.
+        block_checks: checksums of the codes of each block, which are compared when they are read.
+        row_checks: checksums of the vectors, (n,).
+    """
+
+    kind: Kind
+    path: Path
+    parameter: FloatArray
+    codes: npt.NDArray[Any]
+    vectors: npt.NDArray[Any]
+    block_checks: npt.NDArray[np.uint32]
+    row_checks: npt.NDArray[np.uint32]
+
+    def nearest(self, queries: FloatArray, k: int, *, leave_out: IntArray | None = None) -> Neighbours:
+        """Return the k nearest rows by cosine, but for those that are not among the candidates; see `exact.nearest`.
+
+        Raises:
+            BadInputError: the file is damaged.
+        """
+        factor, least = CANDIDATES[self.kind]
+        found = best_rows(
+            len(queries), len(self.codes), max(factor * k, least), functools.partial(self._blocks, queries), leave_out
+        )
+        return self._rescored(queries, found.rows, k)
+
+    def _blocks(self, queries: FloatArray, part: slice) -> Iterator[Block]:
+        asked = queries[part]
+        for number, start in enumerate(range(0, len(self.codes), BLOCK)):
+            codes = np.asarray(self.codes[start : start + BLOCK])
+            self._check(_checksum(codes) == self.block_checks[number])
+            if self.kind == "binary":
+                yield start, len(codes), functools.partial(self._agreement, bits(asked, self.parameter), codes)
+            else:
+                scaled = asked * self.parameter
+                columns = torch.from_numpy(codes.astype(np.float32)).T
+                yield start, len(codes), functools.partial(_products, scaled, columns)
+
+    def _agreement(self, asked: npt.NDArray[np.uint64], codes: npt.NDArray[np.uint64], part: slice) -> Tensor:
+        """Return 1 − 2 h / D for Hamming distances h, between −1 and 1 as cosines are."""
+        different = np.stack([np.bitwise_count(codes ^ query).sum(1, dtype=np.int32) for query in asked[part]])
+        return torch.from_numpy(1 - different.astype(np.float32) * (2 / len(self.parameter)))
+
+    def _rescored(self, queries: FloatArray, candidates: IntArray, k: int) -> Neighbours:
+        """Return the k nearest of the candidates, (n, c), of each query."""
+        rows = np.full((len(queries), k), -1, dtype=np.int64)
+        cosines = np.full((len(queries), k), -np.inf, dtype=np.float32)
+        step = max(1, SCORES // max(1, candidates.shape[1] * len(self.parameter)))
+        for first in range(0, len(queries), step):
+            part = slice(first, first + step)
+            wanted, place = np.unique(candidates[part], return_inverse=True)
+            read = self.vectors[wanted]  # each row once, in order
+            self._check(np.array_equal([_checksum(row) for row in read], self.row_checks[wanted]))
+            vectors = unit(read)[place.reshape(candidates[part].shape)]
+            exact = np.matmul(vectors, queries[part][:, :, None])[..., 0]
+            exact = np.round(np.clip(exact, -1, 1) * SCALE) / SCALE
+            exact[candidates[part] < 0] = -np.inf
+            order = np.lexsort((candidates[part], -exact), axis=1)[:, :k]
+            width = order.shape[1]
+            cosines[part, :width] = np.take_along_axis(exact, order, axis=1)
+            found = np.take_along_axis(candidates[part], order, axis=1)
+            rows[part, :width] = np.where(np.isfinite(cosines[part, :width]), found, -1)
+        return Neighbours(rows, cosines)
+
+    def _check(self, sound: bool | np.bool_) -> None:
+        if not sound:
+            what = f"{self.path} is damaged"
+            raise BadInputError(what, why="a checksum does not match", fix="remove it; the next search makes it again")
+
+
+def bits(vectors: FloatArray, mean: FloatArray) -> npt.NDArray[np.uint64]:
+    """Return whether each feature is above its mean, as bits of words, (n, ⌈D / 64⌉)."""
+    packed = np.packbits(vectors > mean, axis=1)
+    return np.pad(packed, ((0, 0), (0, -packed.shape[1] % 8))).view(np.uint64)
+
+
+def _checksum(array: npt.NDArray[Any]) -> int:
+    return crc32(np.ascontiguousarray(array).data)
+
+
+def _products(queries: FloatArray, columns: Tensor, part: slice) -> Tensor:
+    return torch.from_numpy(queries[part]) @ columns
+
+
+def open_codes(table: EmbeddingTable, kind: Kind) -> Codes:
+    """Open the codes of a table; make them if they are missing, incomplete or belong to another table.
+
+    Args:
+        table: a table streamed from a Parquet file or a folder of parts.
+        kind: of the codes.
+    """
+    path = index_path(table, kind)
+    if recorded_recall(path, table, hashed=False) is None:
+        with atomic_path(path, wait=True) as part:  # two searches may make it at the same time
+            codes = _encode(table, kind, part)
+            recall = measured_recall(table, lambda queries, k: codes.nearest(queries, k).rows)
+        write_record(path, table, recall, hashed=False)
+    return _mapped(path, table, kind, "r")
+
+
+def _encode(table: EmbeddingTable, kind: Kind, path: Path) -> Codes:
+    """Write the codes of a table; return them."""
+    made = _mapped(path, table, kind, "w+")
+    raw = replace(table, unit=False)
+    total, largest = np.zeros(table.dimension), np.zeros(table.dimension, dtype=np.float32)
+    with console.progress_task(f"encoding as {kind}", 2 * len(table), unit="rows") as bar:
+        for _, vectors in raw.blocks():
+            scaled = unit(vectors)
+            total += scaled.sum(axis=0, dtype=np.float64)
+            largest = np.maximum(largest, np.abs(scaled).max(axis=0))
+            bar.advance(len(vectors))
+        if kind == "binary":
+            made.parameter[:] = total / len(table)
+        else:
+            made.parameter[:] = np.where(largest > 0, largest / 127, 1) if kind == "int8" else 1
+        for start, vectors in raw.blocks():
+            here = slice(start, start + len(vectors))
+            scaled = unit(vectors)
+            if kind == "binary":
+                made.codes[here] = bits(scaled, made.parameter)
+            elif kind == "int8":
+                made.codes[here] = np.round(scaled / made.parameter)
+            else:
+                made.codes[here] = scaled
+            made.vectors[here] = vectors
+            made.row_checks[here] = [_checksum(row) for row in made.vectors[here]]
+            bar.advance(len(vectors))
+    made.block_checks[:] = [_checksum(made.codes[start : start + BLOCK]) for start in range(0, len(table), BLOCK)]
+    return made
+
+
+def _mapped(path: Path, table: EmbeddingTable, kind: Kind, mode: Literal["r", "w+"]) -> Codes:
+    """Return the arrays of the file."""
+    n, dimension = len(table), table.dimension
+    shapes = [
+        ((dimension,), np.dtype(np.float32)),
+        ((n, -(-dimension // 64)), np.dtype(np.uint64)) if kind == "binary" else ((n, dimension), np.dtype(kind)),
+        ((n, dimension), _precision(table)),
+        ((-(-n // BLOCK),), np.dtype(np.uint32)),
+        ((n,), np.dtype(np.uint32)),
+    ]
+    sizes = [int(np.prod(shape)) * dtype.itemsize for shape, dtype in shapes]
+    starts = np.cumsum([0, *(-(-size // _ALIGNED) * _ALIGNED for size in sizes)]).tolist()
+    whole = np.memmap(path, dtype=np.uint8, mode=mode, shape=(starts[-1],))
+    parts = (whole[start : start + size] for start, size in zip(starts[:-1], sizes, strict=True))
+    arrays = [part.view(dtype).reshape(shape) for part, (shape, dtype) in zip(parts, shapes, strict=True)]
+    return Codes(kind, path, *arrays)
+
+
+def _precision(table: EmbeddingTable) -> np.dtype[Any]:
+    """Return float16 if the table has it, else float32."""
+    import pyarrow.parquet as pq
+
+    field = pq.read_schema(table.files[0]).field(table.column)
+    return np.dtype(np.float16 if str(field.type.value_type) == "halffloat" else np.float32)
