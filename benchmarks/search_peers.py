@@ -39,8 +39,9 @@ from phylocli.formats import read_sequences
 from phylocli.probe.baselines._hits import MAX_EVALUE
 
 HITS = 500
-"""Hits of a query that are kept, for all searches."""
-CANDIDATES = 1000
+"""Hits of a query that are kept."""
+ALIGNED = 200
+"""Hits of a query that are aligned and kept, for searches with reranking."""
 RATES = (0.1, 1.0, 10.0)
 LEVELS = ("family", "superfamily", "fold")
 RESAMPLES = 1000
@@ -154,10 +155,11 @@ def nothing(_: Files, __: str) -> list[list[str]]:
     return []
 
 
-RESIDUES = ("--rerank", "residues", "--candidates", str(CANDIDATES))
+RESIDUES = ("--rerank", "residues", "-k", str(ALIGNED))
 WAYS = [
     Way("cosine", "embedding", embed, by_phylocli(), "evalue"),
     Way("residues", "embedding", embed, by_phylocli(*RESIDUES), "residues_evalue"),
+    Way("both", "embedding", embed, by_phylocli(*RESIDUES, "--align"), "both_evalue"),
     Way("mmseqs2", "mmseqs2", mmseqs_database, mmseqs_search),
     Way("diamond", "diamond", diamond_database, diamond_search),
     Way("phmmer", "phmmer", nothing, phmmer_search),

@@ -69,8 +69,13 @@ def fit_gumbel(scores: npt.NDArray[np.floating], cells: npt.NDArray[np.floating]
     Args:
         scores: alignment scores of unrelated pairs, (n,), with n of the order of 100.
         cells: L · M for each pair, (n,).
-        censored: number of the largest scores that are censored, because their pairs may be homologs; less than n.
+        censored: number of the largest scores that are censored, because their pairs may be homologs.
+
+    Raises:
+        ValueError: fewer than two scores are not censored.
     """
+    if len(scores) - censored < 2:
+        raise ValueError(f"of {len(scores)} scores, {censored} are censored; a fit needs two others")
     s, logs = np.asarray(scores, dtype=np.float64), np.log(np.asarray(cells, dtype=np.float64))
     order = np.argsort(s, kind="stable")
     s, logs = s[order], logs[order]

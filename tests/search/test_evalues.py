@@ -272,6 +272,11 @@ def test_censored_homologs_do_not_change_the_gumbel_fit() -> None:
     assert at == pytest.approx(true.log_p_values(np.array([far]), np.array([4e4]))[0], rel=0.1)
 
 
+def test_a_fit_needs_scores_that_are_not_censored() -> None:
+    with pytest.raises(ValueError, match="3 scores, 2 are censored"):
+        fit_gumbel(np.arange(3.0), np.full(3, 100.0), 2)
+
+
 def test_the_censored_gumbel_fit_is_the_maximum_of_its_likelihood() -> None:
     rng = np.random.default_rng(3)
     scores, sizes, censored = rng.gumbel(20, 3, 60), rng.integers(1000, 90_000, 60).astype(float), 5
