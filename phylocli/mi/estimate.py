@@ -259,8 +259,9 @@ def run_estimate(
         logger.info(f"The information is between about {bracket[0]:.2f} and {bracket[1]:.2f} nats")
     elif bracket is not None:
         logger.warning(
-            f"the upper bound, {bracket[1]:.2f} nats, is below the lower one, {bracket[0]:.2f}: its decoder is not accurate "
-            "enough for a bound; use more pairs, or another decoder"
+            f"the upper bound, {bracket[1]:.2f} nats, is below the lower one, {bracket[0]:.2f}: either its decoder is not "
+            "accurate enough for a bound, or the lower bound is too high by chance, as it may be far above the logarithm of "
+            "the number of pairs; use more pairs, another decoder, or infonce as the lower bound"
         )
     write_sidecar(output, "mi estimate", config.to_parameters(), config.seed)
     return found

@@ -94,8 +94,7 @@ def build(
         entropy: H(b), for Barber–Agakov, if known.
 
     Raises:
-        UsageError: an unknown parameter, a critic that cannot compare vectors of different widths, or an estimator that
-        has
+        UsageError: an unknown parameter, a critic that cannot compare vectors of different widths, or an estimator that has
             no value in nats (f-GAN's total variation).
     """
     parameters = dict(critic.parameters)

@@ -62,8 +62,8 @@ def usable(
 ) -> Iterator[UsableInformation]:
     """Yield the usable information of embeddings about a label, for each observer.
 
-    Each item is scored once, by a predictor that was fitted on others: the folds of `phylocli probe`, or the split of the
-    labels.
+    An item is scored by a predictor that was fitted on others: each item once in the five folds of `phylocli probe`, those
+    of one fold if there are more than 25,000, or those of the test part if the labels have a split. The log says which.
 
     Args:
         table: embeddings.
@@ -79,8 +79,10 @@ def usable(
     config = MiUsableConfig.of(config, options)
     data, vectors, others = _read(table, labels, given, config)
     column, name = str(config.column), None if given is None else display_name(given)
-    for observer in config.observers:
-        found, _ = usable_information(data, vectors, column, observer, config.seed, others)
+    for number, observer in enumerate(config.observers):
+        found, said = usable_information(data, vectors, column, observer, config.seed, others)
+        if number == 0:
+            logger.info(f"{len(found.rows):,} of {counted(len(data), 'item')} scored: {said}")
         estimate = mean_estimate("nats", found.nats, found.rows)
         groups = data.groups(found.rows)
         low, high = interval(estimate, replicate(estimate, config.replicates, config.seed, groups))
@@ -155,7 +157,8 @@ def _read(
     frame = match_ids(frame, first.ids, source)
     wanted = list(dict.fromkeys(name for name in (column, config.group_by, "split") if name in (*frame.columns, column)))
     require_columns(frame, [name for name in wanted if name], source, "labels")
-    frame = _known(frame.select("id", *wanted), first, second, display_name(table), source)
+    tables = {display_name(table): first} | ({} if given is None or second is None else {display_name(given): second})
+    frame = _known(frame.select("id", *wanted), tables, source)
     data = Dataset.from_labels(
         frame, source, columns=[column], split_by=config.group_by, resample_by=config.group_by, options=columns.among(wanted)
     )
@@ -175,7 +178,7 @@ def _read(
     return data, first.vectors_for(data.ids), None if second is None else second.vectors_for(data.ids)
 
 
-def _known(frame: Any, first: EmbeddingTable, second: EmbeddingTable | None, name: str, source: str) -> Any:
+def _known(frame: Any, tables: dict[str, EmbeddingTable], source: str) -> Any:
     """Return the rows of the labels that every table has.
 
     Raises:
@@ -183,13 +186,21 @@ def _known(frame: Any, first: EmbeddingTable, second: EmbeddingTable | None, nam
     """
     import polars as pl
 
-    ids = set(first.ids) if second is None else set(first.ids) & set(second.ids)
-    found = frame.filter(pl.col("id").is_in(list(ids)))
-    if not found.height:
-        raise BadInputError(
-            f"{name} and {source} have no id in common",
-            fix="both must use the same ids; --id-column names the column of ids",
-        )
-    if found.height < len(ids):
-        logger.warning(f"{len(ids) - found.height:,} of {counted(len(ids), 'vector')} have no label and are left out")
+    found = frame
+    for number, (name, table) in enumerate(tables.items()):
+        before, found = found, found.filter(pl.col("id").is_in(table.ids))
+        if not found.height:
+            others = [source, *list(tables)[:number]]
+            raise BadInputError(
+                f"{name} and {' with '.join(others)} have no id in common",
+                fix="all must use the same ids; --id-column names the column of ids",
+            )
+        if number and found.height < before.height:
+            logger.warning(
+                f"{before.height - found.height:,} of {counted(before.height, 'labelled vector')} are not in {name} and are "
+                "left out"
+            )
+        elif not number and found.height < len(table.ids):
+            unlabelled = len(table.ids) - found.height
+            logger.warning(f"{unlabelled:,} of {counted(len(table.ids), 'vector')} have no label and are left out")
     return found

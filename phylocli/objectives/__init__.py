@@ -30,6 +30,7 @@ def build_objective(
     *,
     dimension: int | None = None,
     features: int | None = None,
+    letters: int | None = None,
 ) -> nn.Module:
     """Return the objective `name` on a critic's scores.
 
@@ -37,15 +38,16 @@ def build_objective(
         name: of a file in this package, or of a plugin.
         critic: scores (N, M) for a (N, D) and b (M, D).
         parameters: the objective's own.
-        dimension, features: of a and b, and of residues and segments; passed to objectives that name them as parameters,
-        because they have weights or a queue.
+        dimension, features, letters: of a and b, of residues and segments, and of the alphabet; passed to objectives that
+        name them as parameters, because they have weights or a queue.
 
     Raises:
         UsageError: no such objective, an unknown parameter, or a value out of range.
     """
     made = OBJECTIVES.load(name).Objective
     known = inspect.signature(made).parameters
-    sizes = {key: value for key, value in (("dimension", dimension), ("features", features)) if key in known}
+    given = {"dimension": dimension, "features": features, "letters": letters}
+    sizes = {key: value for key, value in given.items() if key in known and value is not None}
     return OBJECTIVES.make(name, made, critic, parameters=parameters, **sizes)
 
 

@@ -2,8 +2,8 @@
 
     I(a; b) ≤ E_pairs[ log p(b | a) ] - E_negatives[ log p(b | a) ]
 
-Cheng et al. 2020, arXiv 2006.12013, theorem 3.1. The gap is KL( p(b) ‖ Π_a p(b | a) ) without normalisation, which grows
-faster than the information: with Gaussians of correlation ρ, the value is D ρ²/(1 - ρ²) instead of -D/2 log(1 - ρ²). With
+Cheng et al. 2020, arXiv 2006.12013, theorem 3.1. The gap is KL( p(a) p(b) ‖ p(a, b) ), which grows faster than the
+information: with Gaussians of correlation ρ, the value is D ρ²/(1 - ρ²) instead of -D/2 log(1 - ρ²). With
 a learned decoder q (vCLUB) it is an upper bound as long as q is closer to p(a, b) than to p(a) p(b) in Kullback-Leibler
 divergence.
 """

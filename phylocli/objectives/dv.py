@@ -22,6 +22,8 @@ def bound(scores: Tensor, negatives: Tensor) -> Tensor:
 class Objective(Estimator):
     """Donsker–Varadhan on a critic's scores: `loss` and `bound` (nats)."""
 
+    side = "neither"  # a lower bound with infinitely many negatives only
+
     def bound(self, scores: Tensor, negatives: Tensor) -> Tensor:
         """Return the bound in nats."""
         return bound(scores, negatives)

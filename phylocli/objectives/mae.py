@@ -40,12 +40,13 @@ class MaskedDecoder(nn.Module):
         width: features of the decoder.
         depth: blocks, with the dilations 1, 2, 4, …
         kernel: residues that a block takes as input, odd.
+        letters: K of the alphabet.
 
     Raises:
         UsageError: an even kernel, or a size below 1.
     """
 
-    def __init__(self, features: int, *, width: int, depth: int, kernel: int) -> None:
+    def __init__(self, features: int, *, width: int, depth: int, kernel: int, letters: int) -> None:
         super().__init__()
         if kernel % 2 == 0 or min(width, depth, kernel) < 1:
             raise UsageError("the decoder's kernel must be odd, and its width and depth at least 1")
@@ -53,7 +54,7 @@ class MaskedDecoder(nn.Module):
         self.missing = nn.Parameter(0.02 * torch.randn(width))
         self.blocks = nn.ModuleList(Block(width, width, kernel, 2**k, depth) for k in range(depth))
         self.norm = nn.LayerNorm(width)
-        self.letters = nn.Linear(width, len(AMINO_ACIDS))
+        self.letters = nn.Linear(width, letters)
 
     def forward(self, residues: Tensor, kept: Tensor, mask: Tensor) -> Tensor:
         """Return logits, (N, L, K).
@@ -78,7 +79,7 @@ class Objective(nn.Module):
 
     Args:
         critic: scores (N, M) of the contrastive objective.
-        dimension, features: as for other objectives.
+        dimension, features, letters: as for other objectives.
         alpha: α; 1 is the autoencoder alone, 0 contrast alone, with what is left of the first view.
         removed: fraction of the residues that are removed.
         span: residues of a removed span, at most.
@@ -96,6 +97,7 @@ class Objective(nn.Module):
         *,
         dimension: int,
         features: int,
+        letters: int = len(AMINO_ACIDS),
         alpha: float = 1.0,
         removed: float = 0.5,
         span: int = 4,
@@ -124,7 +126,7 @@ class Objective(nn.Module):
                     fix="name one that contrasts whole sequences, such as infonce or moco",
                 )
         self.requirements = replace(needs, residues=True, removal=Removal(removed, span))
-        self.decoder = MaskedDecoder(features, width=width, depth=depth, kernel=kernel)
+        self.decoder = MaskedDecoder(features, width=width, depth=depth, kernel=kernel, letters=letters)
 
     def forward(self, a: Tensor, b: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Return `loss`; of the removed residues `reconstruction` (nats each) and `reconstruction_accuracy`; and the terms

@@ -28,6 +28,7 @@ class Objective(Estimator):
         decay: of the moving average η; 0 gives plain Donsker–Varadhan.
     """
 
+    side = "neither"  # as Donsker–Varadhan
     log_average: Tensor
 
     def __init__(self, critic: nn.Module, *, decay: float = 0.99) -> None:

@@ -41,11 +41,10 @@ from phylocli.train.parallel.execution import Execution
 from phylocli.train.parallel.grad_cache import Encoded, Keep, encode
 from phylocli.train.parallel.strategy import Trainable
 from phylocli.train.parallel.world import ALONE, local, stream
+from phylocli.train.random_streams import RandomStream
 from phylocli.views import Tokens
 
 logger = logging.getLogger(__name__)
-
-_REMOVED = 6  # a random stream of its own, beside those of the batch sampler
 
 
 def remaining(length: int, removal: Removal, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
@@ -134,7 +133,12 @@ class ContrastiveTask(Trainable):
                 self.head = nn.Sequential(nn.BatchNorm1d(contrasted, affine=False, momentum=0.05), self.head)
             self.critic = build_critic(config.critic.name, projected, config.critic.parameters)
             self.objective = build_objective(
-                config.objective.name, self.critic, config.objective.parameters, dimension=projected, features=features
+                config.objective.name,
+                self.critic,
+                config.objective.parameters,
+                dimension=projected,
+                features=features,
+                letters=LETTERS[config.alphabet],
             )
             self.distillation = Distillation(config.distillation, teachers, self.model) if teachers else None
         self.contrast_weight = config.distillation.contrast if teachers else 1.0
@@ -325,7 +329,7 @@ class ContrastiveTask(Trainable):
 
     def _remove(self, pairs: PairBatch, removal: Removal) -> tuple[Removed, list[Tokens]]:
         """Return which residues of the first views are removed, and what is left of them."""
-        rng = np.random.default_rng([self.seed, _REMOVED, pairs.first])
+        rng = np.random.default_rng([self.seed, RandomStream.REMOVED_RESIDUES, pairs.first])
         kept = [remaining(len(tokens), removal, rng) for tokens in pairs.a]
         tokens, mask = pad_batch(pairs.a, self.device)
         seen, _ = pad_batch([row.astype(np.int64) for row in kept], self.device)

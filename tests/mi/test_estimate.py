@@ -47,16 +47,16 @@ def test_gaussians_give_their_information_and_shuffled_partners_none() -> None:
 
 
 def test_lower_and_upper_bounds_bracket_the_information(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
-    estimators = ("infonce", "smile", "leave-one-out", "club")
+    estimators = ("infonce", "smile", "dv", "leave-one-out", "club")
     settings = with_settings(estimators=estimators, critics=("gaussian:hidden=16",), control=False, learning_rate=1e-2)
     with caplog.at_level("INFO"):
         found = run_estimate(gaussian_pairs(3000, 1.0, dimension=1), tmp_path / "rows.tsv", settings)
-    assert [row.side for row in found] == ["lower", "neither", "upper", "upper"]
+    assert [row.side for row in found] == ["lower", "neither", "neither", "upper", "upper"]
     low, high = bracketed(found) or (0.0, 0.0)
     assert low == found[0].estimate_nats and 0.8 < low < 1.0 < high + 0.06 and high < 1.3
     assert f"between about {low:.2f} and {high:.2f} nats" in caplog.text
     assert pl.read_csv(tmp_path / "rows.tsv", separator="\t")["side"].to_list()[-1] == "upper"
-    assert bracketed(found[:2]) is None
+    assert bracketed(found[:3]) is None
 
 
 def test_an_upper_bound_below_the_lower_one_is_reported(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
@@ -68,6 +68,7 @@ def test_an_upper_bound_below_the_lower_one_is_reported(caplog: pytest.LogCaptur
     found = run_estimate(Paired([f"p{k}" for k in range(1500)], a, b), tmp_path / "rows.tsv", settings)
     assert found[1].estimate_nats < found[0].estimate_nats
     assert "is below the lower one" in caplog.text
+    assert "decoder is not accurate enough" in caplog.text and "lower bound is too high by chance" in caplog.text
 
 
 def test_independent_vectors_share_nothing_within_the_interval() -> None:

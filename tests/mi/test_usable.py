@@ -13,6 +13,7 @@ from phylocli.config.mi_usable import MiUsableConfig
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.mi import run_usable, usable
 from phylocli.probe import Dataset, Embedding, evaluate
+from phylocli.probe.tasks.usable_information import OBSERVERS, measure, usable_information
 
 N = 1200
 
@@ -111,6 +112,56 @@ def test_given_a_table_that_knows_it_all_nothing_is_added(tmp_path: Path) -> Non
     assert added.given == str(one) or added.given == one.name
 
 
+def test_labelled_items_without_a_given_vector_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rng = np.random.default_rng(6)
+    table = write(tmp_path, "x.parquet", rng.normal(size=(100, 2)))
+    given, labels = write(tmp_path, "z.parquet", rng.normal(size=(70, 2))), label(tmp_path, np.arange(80) % 2)
+    with caplog.at_level("INFO"):
+        (row,) = usable(table, labels, given=given, column="kind", observers=("knn",), replicates=10)
+    assert row.n == 70
+    assert "10 of 80 labelled vectors are not in" in caplog.text and "z.parquet" in caplog.text
+    assert "20 of 100 vectors have no label" in caplog.text
+    assert "70 of 70 items scored: 5-fold cross-validation" in caplog.text
+
+
+def test_few_training_groups_or_one_class_of_them_are_measured_nevertheless(tmp_path: Path) -> None:
+    """Held-out groups must leave two classes to learn from; where there is nothing to learn, nothing is usable."""
+    rng = np.random.default_rng(7)
+    codes, part = np.arange(120) % 2, np.repeat(["train", "test"], 60)
+    vectors = np.concatenate([3.0 * codes[:, None], np.zeros((120, 1))], axis=1) + 0.3 * rng.normal(size=(120, 2))
+    table = write(tmp_path, "x.parquet", vectors)
+    one = np.where(part == "train", "g0", "g1")
+    each = np.where(part == "train", np.array(["g0", "g1"])[codes], "g2")
+    for groups in (one, each):
+        labels = label(tmp_path, codes, group=groups.tolist(), split=part.tolist())
+        for row in usable(table, labels, column="kind", group_by="group", replicates=10):
+            assert row.n == 60 and row.usable_nats > 0.05, row
+    for classes in (one, each):  # without a split, by the folds
+        labels = label(tmp_path, codes, group=classes.tolist())
+        for row in usable(table, labels, column="kind", group_by="group", replicates=10):
+            assert row.usable_nats > 0.05, row
+
+
+def test_a_fold_that_trains_on_one_class_only_counts_nothing_and_is_named(tmp_path: Path) -> None:
+    rng = np.random.default_rng(8)
+    ids = [f"p{k}" for k in range(4)]
+    columns = {"kind": ["a", "b", "a", "b"], "split": ["train", "train", "test", "test"]}
+    data = Dataset.from_labels(pl.DataFrame({"id": ids, **columns}), "labels", columns=["kind"])
+    found, said = usable_information(data, rng.normal(size=(4, 2)).astype(np.float32), "kind", "linear", 0)
+    assert found.nats == pytest.approx([0, 0]) and "1 fold with too few training items" in said
+
+
+def test_the_probe_says_why_nothing_is_given_composition() -> None:
+    rng = np.random.default_rng(9)
+    ids, kinds = [f"p{k}" for k in range(60)], ["a", "b"] * 30
+    frame = pl.DataFrame({"id": ids, "kind": kinds})
+    data = Dataset.from_labels(frame, "labels", sequences=dict.fromkeys(ids[1:], "ACDEFGHIKL"))
+    embedding = Embedding("x", data.ids, rng.normal(size=(60, 2)).astype(np.float32))
+    found = measure(data, embedding, "kind", 0)
+    assert [e.metric for e in found.estimates] == list(OBSERVERS.values())
+    assert "1 of 60 sequences are not known" in found.note
+
+
 def test_the_probe_reports_the_same_values(logistic: tuple[Path, Path, float]) -> None:
     table, labels, _ = logistic
     frame = pl.read_csv(labels, separator="\t")
@@ -152,6 +203,8 @@ def test_what_cannot_be_measured_is_explained(tmp_path: Path) -> None:
     frame.write_parquet(tmp_path / "other.parquet")
     with pytest.raises(BadInputError, match="in common"):
         list(usable(tmp_path / "other.parquet", labels, column="kind"))
+    with pytest.raises(BadInputError, match=r"other\.parquet and .*labels\.tsv with .*x\.parquet have no id in common"):
+        list(usable(table, labels, given=tmp_path / "other.parquet", column="kind"))
     few = label(tmp_path, np.arange(40) // 3)
     with pytest.raises(BadInputError, match="fewer than two classes"):
         list(usable(table, few, column="kind"))

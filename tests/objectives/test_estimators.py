@@ -142,6 +142,34 @@ def test_smile_without_clipping_is_donsker_varadhan() -> None:
     assert float(value) == pytest.approx(information(), abs=1e-9)
 
 
+def coins() -> tuple[Tensor, Tensor, float]:
+    """Return a joint distribution over 2 × 2, its log ratio (2, 2) and its information."""
+    joint = torch.tensor([[0.42, 0.08], [0.05, 0.45]], dtype=torch.float64)
+    log_ratio = (joint / (joint.sum(1, keepdim=True) * joint.sum(0, keepdim=True))).log()
+    return joint, log_ratio, float((joint * log_ratio).sum())
+
+
+def expectation(tested: torch.nn.Module, table: Tensor, size: int) -> float:
+    """Return the expected bound over every batch of `size` pairs of `coins`, for the critic of scores `table`, (2, 2)."""
+    joint, free, total = coins()[0], Batch.of_pairs(size).negatives(), 0.0
+    for pairs in itertools.product(itertools.product(range(2), range(2)), repeat=size):
+        a, b = torch.tensor([k[0] for k in pairs]), torch.tensor([k[1] for k in pairs])
+        weight = math.prod(float(joint[k]) for k in pairs)
+        total += weight * float(tested.bound(table[a][:, b], free))
+    return total
+
+
+@pytest.mark.parametrize("name", [name for name in estimators() if not needs_decoder(name)])
+def test_the_side_is_that_of_the_expected_value_over_all_batches(name: str) -> None:
+    _, log_ratio, truth = coins()
+    tested = objective(name).eval()
+    noise = [torch.randn(2, 2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) for seed in range(4)]
+    best = tested.best_scores(log_ratio)
+    gaps = [expectation(tested, best + 0.7 * other, 3) - truth for other in (torch.zeros(2, 2), *noise)]
+    assert tested.side != "lower" or max(gaps) < 1e-12, gaps
+    assert tested.side != "neither" or max(gaps) > 0.01, gaps
+
+
 @pytest.mark.parametrize(
     ("name", "parameters", "size"),
     [
@@ -155,21 +183,11 @@ def test_smile_without_clipping_is_donsker_varadhan() -> None:
     ],
 )
 def test_the_expected_value_over_all_batches_is_a_lower_bound(name: str, parameters: dict[str, object], size: int) -> None:
-    """Enumerates every batch of three pairs of a distribution over 2 × 2, for the best critic and for others."""
-    joint = torch.tensor([[0.42, 0.08], [0.05, 0.45]], dtype=torch.float64)
-    log_ratio = (joint / (joint.sum(1, keepdim=True) * joint.sum(0, keepdim=True))).log()
-    truth = float((joint * log_ratio).sum())
-    free = Batch.of_pairs(size).negatives()
+    log_ratio, truth = coins()[1:]
     tested = objective(name, **parameters)
-    cells = list(itertools.product(range(2), range(2)))
 
     def expected(table: Tensor) -> float:
-        total = 0.0
-        for pairs in itertools.product(cells, repeat=size):
-            a, b = torch.tensor([k[0] for k in pairs]), torch.tensor([k[1] for k in pairs])
-            weight = math.prod(float(joint[k]) for k in pairs)
-            total += weight * float(tested.bound(table[a][:, b], free))
-        return total
+        return expectation(tested, table, size)
 
     best = expected(log_ratio)
     assert 0.3 * truth < best <= truth + 1e-12

@@ -23,7 +23,8 @@ from phylocli.pairs import sample_pairs
 from phylocli.train import checkpoints, train_model
 from phylocli.train.data.batch_sampler import Corpus
 from phylocli.train.data.loading import load_corpus
-from phylocli.train.task import ContrastiveTask
+from phylocli.train.random_streams import RandomStream
+from phylocli.train.task import ContrastiveTask, remaining
 from phylocli.train.validation import collapsed, validate
 
 SMALL: dict[str, Any] = {**small_run.SMALL, "validation.every": 4, "validation.pairs": 12, "checkpoints.every": 3}
@@ -46,6 +47,25 @@ def made(recipe: str, families: Path, **changes: Any) -> tuple[ContrastiveTask, 
     config = settings(recipe, **changes)
     task = ContrastiveTask(config)
     return task, load_corpus([families], config, every_view=task.requirements.views == "all")
+
+
+def test_mae_decodes_the_letters_of_the_alphabet() -> None:
+    for alphabet, letters in (("protein", 20), ("dna", 4)):
+        task = ContrastiveTask(settings("mae", alphabet=alphabet))
+        assert task.objective.decoder.letters.out_features == letters
+
+
+def test_removed_residues_have_a_random_stream_of_their_own(families: Path) -> None:
+    task, corpus = made("mae", families)
+    pairs, removal = corpus.batch(3), task.requirements.removal
+    assert removal is not None
+    seen = task._remove(pairs, removal)[1]
+    same = []
+    for purpose in RandomStream:
+        rng = np.random.default_rng([task.seed, purpose, pairs.first])
+        other = [tokens[remaining(len(tokens), removal, rng)] for tokens in pairs.a]
+        same += [purpose] if all(map(np.array_equal, seen, other)) else []
+    assert same == [RandomStream.REMOVED_RESIDUES]
 
 
 @pytest.mark.parametrize("recipe", ASKING)

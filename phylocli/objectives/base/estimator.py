@@ -14,7 +14,8 @@ class Estimator(nn.Module):
     """An objective that is a function of the scores (N, N) of all pairs and the mask of negatives.
 
     Attributes:
-        side: on which side of the information the estimate is expected to be: `lower` or `upper` bound, or `neither`.
+        side: on which side of the information the expected estimate from a finite batch is: `lower` or `upper` bound, or
+            `neither`.
         needs_decoder: whether the critic must be a decoder.
 
     A subclass defines `bound`, and `terms` if the loss is not the negative bound.

@@ -33,7 +33,8 @@ METRICS = {
     "profile Spearman": Metric(
         "Rank correlation with the sum over substitutions of log p(new) − log p(wild-type residue), where p is the profile "
         "that the model predicts from the wild-type sequence (Meier et al. 2021, doi:10.1101/2021.07.09.450648, with "
-        "profiles instead of a masked language model). Only for models with a profile head, and variants without indels."
+        "profiles instead of a masked language model). Only for models with a profile head, and variants without indels; "
+        "the note says how many are left out."
     ),
     "by substitution matrix": Metric(
         "The same with BLOSUM62 scores instead of log p, as a baseline that needs no model.", None
@@ -102,25 +103,27 @@ class _Substitutions:
     """The variants of a protein that differ from it by substitutions only.
 
     Attributes:
+        rows: their rows, (n,).
         wild: codes of the wild type's residues, (L,).
         variants: those of the variants, (n, L).
     """
 
+    rows: IntArray
     wild: IntArray
     variants: IntArray
 
     @classmethod
-    def of(cls, data: Dataset, parent: int, rows: IntArray) -> _Substitutions | None:
-        """Return the variants in some rows; None if a sequence is missing or has another length, or if a residue that
-        differs is unknown."""
-        sequences = [data.sequences.get(data.ids[row], "") for row in (parent, *rows.tolist())]
-        if not sequences[0] or {len(s) for s in sequences} != {len(sequences[0])}:
-            return None
+    def of(cls, data: Dataset, parent: int, rows: IntArray) -> _Substitutions:
+        """Return those among some rows: with a known sequence of the same length, and known residues where it differs."""
+        wild = data.sequences.get(data.ids[parent], "")
+        rows = np.array([row for row in rows if wild and len(data.sequences.get(data.ids[row], "")) == len(wild)], dtype=int)
+        sequences = [wild, *(data.sequences[data.ids[row]] for row in rows)]
         letters = np.frombuffer("".join(sequences).encode(), dtype=np.uint8).reshape(len(sequences), -1)
         order = np.frombuffer(AMINO_ACIDS.encode(), dtype=np.uint8)  # which is alphabetical
         codes = np.minimum(np.searchsorted(order, letters), len(order) - 1).astype(np.int64)
-        changed = (letters != letters[0]).any(axis=0)
-        return None if (order[codes] != letters)[:, changed].any() else cls(codes[0], codes[1:])
+        unknown, changed = order[codes] != letters, letters[1:] != letters[0]
+        known = ~(changed & (unknown[1:] | unknown[0])).any(axis=1)
+        return cls(rows[known], codes[0], codes[1:][known])
 
     def log_odds(self, scores: FloatArray) -> FloatArray:
         """Return Σ (score of the new residue - score of the wild-type residue) over substitutions, (n,); scores: (L, 20)."""
@@ -155,20 +158,21 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
     if len(known) == len(groups):
         estimates.append(_figure("family-centroid Spearman", shift(known), values, groups))
     substitutions = [_Substitutions.of(data, p, g) for p, g in zip(parents, groups, strict=True)]
-    aligned = [found for found in substitutions if found is not None]
-    if len(aligned) == len(groups):
-        estimates.append(
-            _figure("by substitution matrix", [v.log_odds(_blosum62()[v.wild]) for v in aligned], values, groups)
-        )
+    aligned = [(v, p) for v, p in zip(substitutions, parents, strict=True) if len(v.rows) >= MIN_VARIANTS]
+    if aligned:
+        rows = [v.rows for v, _ in aligned]
+        measured = [data.values[level][r] for r in rows]
+        odds = [v.log_odds(_blosum62()[v.wild]) for v, _ in aligned]
+        estimates.append(_figure("by substitution matrix", odds, measured, rows))
         if embedding.profile is not None:
-            odds = [
-                v.log_odds(embedding.profile(data.sequences[data.ids[p]])) for v, p in zip(aligned, parents, strict=True)
-            ]
-            estimates.append(_figure("profile Spearman", odds, values, groups))
+            odds = [v.log_odds(embedding.profile(data.sequences[data.ids[p]])) for v, p in aligned]
+            estimates.append(_figure("profile Spearman", odds, measured, rows))
     if data.mutations is not None and any(np.ptp(data.mutations[g]) for g in groups):
         counts = [-data.mutations[g].astype(np.float64) for g in groups]
         estimates.append(_figure("by number of mutations", counts, values, groups))
     n = sum(map(len, groups))
-    return Measurement(
-        estimates, note=f"{counted(n, 'variant')} of {len(groups):,} wild type{'s' if len(groups) > 1 else ''}"
-    )
+    note = f"{counted(n, 'variant')} of {counted(len(groups), 'wild type')}"
+    left_out = n - sum(len(v.rows) for v, _ in aligned)
+    if left_out and data.sequences:
+        note += f"; {left_out:,} without log odds: not substitutions of known residues, or fewer than {MIN_VARIANTS} are"
+    return Measurement(estimates, note=note)

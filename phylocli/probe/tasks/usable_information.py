@@ -95,9 +95,10 @@ def usable_information(
     names, codes[rows] = np.unique(data.classes[level][rows], return_inverse=True)
     groups = None if data.split_by is None else data.groups_of(data.split_by, np.arange(len(data)))
     parts, said = folds(data, rows, seed, codes[rows])
-    test, nats, surprise = [], [], []
+    test, nats, surprise, unlearned = [], [], [], 0
     for fold in parts:
         inner = _with_validation(fold, codes, groups, seed)
+        unlearned += not _learnable(inner, codes)
         counts = np.bincount(codes[np.concatenate([inner.train, inner.valid])], minlength=len(names))
         null = np.asarray((counts + 0.5) / (counts + 0.5).sum(), dtype=np.float64)
         own = -np.log(null[codes[inner.test]])
@@ -110,33 +111,62 @@ def usable_information(
         test.append(inner.test)
         nats.append(value)
         surprise.append(own)
+    if unlearned:
+        said += f"; {counted(unlearned, 'fold')} with too few training items of two classes, whose items count 0 nats"
     return Usable(np.concatenate(test), np.concatenate(nats), np.concatenate(surprise)), said
 
 
 def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measurement:
     """Fit each observer on the training rows of each fold and score its test rows."""
-    estimates, note = [], ""
+    estimates, missing = [], 0
     conditions: list[tuple[str, str, Vectors | None]] = [(name, metric, None) for name, metric in OBSERVERS.items()]
-    if all(name in data.sequences for name in data.ids):
-        composition = embed("composition", data.ids, [data.sequences[name] for name in data.ids]).vectors
+    rows = classification.usable_rows(data, level)
+    names = [data.ids[row] for row in rows]
+    missing = sum(name not in data.sequences for name in names)
+    if not missing:
+        known = embed("composition", names, [data.sequences[name] for name in names]).vectors
+        composition = np.zeros((len(data), known.shape[1]), dtype=np.float32)
+        composition[rows] = known
         conditions.append(("linear", "linear given composition, nats", composition))
     for observer, metric, given in conditions:
         found, said = usable_information(data, embedding.vectors, level, observer, seed, given)
         estimates.append(mean_estimate(metric, found.nats, found.rows, 0.0))
-        entropy = f"the entropy of the class frequencies is {found.surprise.mean():.2f} nats"
-        note = f"{counted(len(found.rows), 'sequence')}; {entropy}; {said}"
+    # Items, classes and folds are the same for all observers.
+    entropy = f"the entropy of the class frequencies is {found.surprise.mean():.2f} nats"
+    note = f"{counted(len(found.rows), 'sequence')}; {entropy}; {said}"
+    if missing:
+        note += f"; no value given composition, because {missing:,} of {len(names):,} sequences are not known"
     return Measurement(estimates, note=note)
 
 
 def _with_validation(fold: Fold, codes: IntArray, groups: IntArray | None, seed: int) -> Fold:
-    """Return the fold with at most `MAX_TRAIN` training rows, and a fifth of them for validation if it has none."""
-    train, valid = subsample(fold.train, classification.MAX_TRAIN, seed), fold.valid
-    if not len(valid):
-        rng = np.random.default_rng(seed)
-        units = np.arange(len(train)) if groups is None else np.unique(groups[train], return_inverse=True)[1]
-        held = rng.permutation(units.max() + 1) < max(1, round(VALID * (units.max() + 1)))
-        train, valid = train[~held[units]], train[held[units]]
-    return Fold(train, valid, fold.test)
+    """Return the fold with at most `MAX_TRAIN` training rows, and a fifth of them for validation if it has none.
+
+    Whole groups are held out if at least two classes remain, otherwise items; then, if need be, each class keeps one.
+    """
+    train = subsample(fold.train, classification.MAX_TRAIN, seed)
+    if len(fold.valid):
+        return Fold(train, fold.valid, fold.test)
+    if groups is not None:
+        held = _fifth(np.unique(groups[train], return_inverse=True)[1], seed)
+        if len(np.unique(codes[train[~held]])) >= 2:
+            return Fold(train[~held], train[held], fold.test)
+    held = _fifth(np.arange(len(train)), seed)
+    if len(np.unique(codes[train[~held]])) < 2:
+        held[np.unique(codes[train], return_index=True)[1]] = False
+    return Fold(train[~held], train[held], fold.test)
+
+
+def _fifth(units: IntArray, seed: int) -> npt.NDArray[np.bool_]:
+    """Return which items are in a random fifth of the units 0, 1, …, at least one; (n,)."""
+    count = units.max() + 1
+    drawn = np.random.default_rng(seed).permutation(count) < max(1, round(VALID * count))
+    return np.asarray(drawn[units], dtype=bool)
+
+
+def _learnable(fold: Fold, codes: IntArray) -> bool:
+    """Return whether an observer can be fitted to the training rows, at least two classes, and calibrated on others."""
+    return len(fold.valid) > 0 and len(np.unique(codes[fold.train])) >= 2
 
 
 def _log_probability(
@@ -145,8 +175,10 @@ def _log_probability(
     """Return log q(y | x) of the test rows, (test,), by the predictor that is best on the validation rows.
 
     An observer may ignore its input in part (Xu et al. 2020, definition 1): q is a mixture with the frequencies `null`, at a
-    temperature; both are chosen with the observer's own parameters.
+    temperature; both are chosen with the observer's own parameters. Where nothing can be learned, q is `null`.
     """
+    if not _learnable(fold, codes):
+        return np.asarray(np.log(null[codes[fold.test]]), dtype=np.float64)
     best, chosen = -np.inf, np.zeros(len(fold.test))
     for valid, test in _probabilities(observer, vectors, codes, fold, len(null), seed):
         for temperature in _TEMPERATURES:

@@ -17,10 +17,8 @@ from phylocli.train.data.hard_negatives import HardNegatives
 from phylocli.train.data.residue_labels import ResidueLabels
 from phylocli.train.data.teachers import TeacherTargets
 from phylocli.train.data.types import FamilySource, PairBatch, clan_codes
+from phylocli.train.random_streams import RandomStream
 from phylocli.views import Prepared, Tokens
-
-# Independent random streams: order of families, views, validation, hard negatives, clans.
-_ORDER, _VIEWS, _VALIDATION, _HARD, _CLAN = 1, 2, 3, 4, 5
 
 
 class Corpus:
@@ -123,7 +121,9 @@ class Corpus:
     def chosen(self, step: int) -> npt.NDArray[np.int64]:
         """Return the family index of each pair of a step, (pairs,)."""
         sampled = self._sampled(step)
-        return sampled if self.hard is None else self.hard.arrange(sampled, np.random.default_rng([self.seed, _HARD, step]))
+        if self.hard is None:
+            return sampled
+        return self.hard.arrange(sampled, np.random.default_rng([self.seed, RandomStream.HARD_NEGATIVES, step]))
 
     def _sampled(self, step: int) -> npt.NDArray[np.int64]:
         several = len(self._strata) > 1
@@ -139,25 +139,25 @@ class Corpus:
         """Return places among some families, (pairs,); `stratum` distinguishes the random numbers of sets of families."""
         families = len(among)
         if self._weight is not None:
-            rng = np.random.default_rng([self.seed, _ORDER, step, *stratum])
+            rng = np.random.default_rng([self.seed, RandomStream.ORDER, step, *stratum])
             weight = self._weight[among]
             return rng.choice(families, pairs, replace=families < pairs, p=weight / weight.sum())
         if families >= pairs:
             turn, place = divmod(step, families // pairs)
-            order = np.random.default_rng([self.seed, _ORDER, turn, *stratum]).permutation(families)
+            order = np.random.default_rng([self.seed, RandomStream.ORDER, turn, *stratum]).permutation(families)
             return order[place * pairs : (place + 1) * pairs]
-        rng = np.random.default_rng([self.seed, _ORDER, step, *stratum])
+        rng = np.random.default_rng([self.seed, RandomStream.ORDER, step, *stratum])
         each, rest = divmod(pairs, families)
         return np.concatenate([np.repeat(np.arange(families), each), rng.permutation(families)[:rest]])
 
     def batch(self, step: int) -> PairBatch:
         """Return the batch of a step, counted from 0."""
-        rng = np.random.default_rng([self.seed, _VIEWS, step])
+        rng = np.random.default_rng([self.seed, RandomStream.VIEWS, step])
         drawn = self._draw([(f.training, i) for i, f in enumerate(self.families)], self.chosen(step), rng)
         drawn.first = step * self.pairs
         partners = drawn.family
         if self.cross_family_fraction:
-            partners = self._replace_partners(drawn, np.random.default_rng([self.seed, _CLAN, step]))
+            partners = self._replace_partners(drawn, np.random.default_rng([self.seed, RandomStream.CLAN, step]))
         if self.labels is not None:
             drawn.labelled = self.labels.batch(step)
         if self.teachers is not None:
@@ -184,7 +184,7 @@ class Corpus:
         held_out = [(f.held_out, i) for i, f in enumerate(self.families) if f.held_out is not None]
         if not held_out:
             return None
-        rng = np.random.default_rng([self.seed, _VALIDATION])
+        rng = np.random.default_rng([self.seed, RandomStream.VALIDATION])
         order = rng.permutation(len(held_out))
         chosen = order[np.arange(pairs) % len(held_out)] if len(held_out) < pairs else order[:pairs]
         drawn = self._draw(held_out, chosen, rng)

@@ -22,12 +22,11 @@ from phylocli.formats.streams import PathLike, display_name
 from phylocli.formats.tables import read_table, require_columns
 from phylocli.models.heads import Targets, find_head
 from phylocli.pairs import PARTS
+from phylocli.train.random_streams import RandomStream
 from phylocli.views import Tokens
 from phylocli.views.masking import Masking
 
 logger = logging.getLogger(__name__)
-
-LABELS = 8  # random stream, distinct from those of the batch sampler and of the finalization steps
 
 
 @dataclass
@@ -85,7 +84,7 @@ class ResidueLabels:
 
     def batch(self, step: int) -> LabelledBatch:
         """Return the sequences of a step, counted from 0."""
-        rng = np.random.default_rng([self.seed, LABELS, step])
+        rng = np.random.default_rng([self.seed, RandomStream.RESIDUE_LABELS, step])
         chosen = rng.choice(len(self.training), self.sequences, replace=False, p=self.weight)
         batch = self._cropped(self.training, chosen.tolist(), rng)
         if self.mask is not None:
@@ -94,7 +93,7 @@ class ResidueLabels:
 
     def held_out(self, most: int) -> LabelledBatch | None:
         """Return up to `most` cropped validation sequences, the same at every call; None if there are none."""
-        rng = np.random.default_rng([self.seed, LABELS])
+        rng = np.random.default_rng([self.seed, RandomStream.RESIDUE_LABELS])
         chosen = rng.permutation(len(self.validation))[:most].tolist()
         return self._cropped(self.validation, chosen, rng) if chosen else None
 

@@ -16,11 +16,10 @@ from phylocli.core.errors import UsageError
 from phylocli.statistics.plda import MEMBERS, check_freedom, fit_axes, freedom_of
 from phylocli.train.data.batch_sampler import Corpus
 from phylocli.train.data.types import Members
+from phylocli.train.random_streams import RandomStream
 from phylocli.train.task import ContrastiveTask
 
 logger = logging.getLogger(__name__)
-
-KERNEL = 7  # random stream, distinct from those of `phylocli.train.data.batch_sampler` and of the whitening
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ def _sampled(corpus: Corpus) -> Iterator[tuple[list[npt.NDArray[np.uint8]], npt.
         members: Members = source.members()
         if members.columns is None:
             continue
-        rng = np.random.default_rng([corpus.seed, KERNEL, code])
+        rng = np.random.default_rng([corpus.seed, RandomStream.KERNEL, code])
         picked = np.sort(rng.permutation(len(members.tokens))[:MEMBERS]).tolist()
         columns = np.concatenate([members.columns[k] for k in picked]).astype(np.int64)
         yield [members.tokens[k] for k in picked], columns

@@ -13,12 +13,11 @@ from phylocli.config.train import WhiteningConfig
 from phylocli.core.errors import UsageError
 from phylocli.core.words import counted
 from phylocli.train.data.batch_sampler import Corpus
+from phylocli.train.random_streams import RandomStream
 from phylocli.train.task import ContrastiveTask
 from phylocli.views import Tokens
 
 logger = logging.getLogger(__name__)
-
-WHITENING = 6  # random stream, distinct from those of `phylocli.train.data.batch_sampler`
 
 FEWEST = 2.0  # vectors per feature: with fewer, the covariance estimate is mostly noise
 
@@ -66,7 +65,7 @@ class FamilyWhitening:
         family: list[int] = []
         for code, source in enumerate(corpus.families):
             members = source.members().tokens
-            rng = np.random.default_rng([corpus.seed, WHITENING, code])
+            rng = np.random.default_rng([corpus.seed, RandomStream.WHITENING, code])
             chosen = [members[k] for k in np.sort(rng.permutation(len(members))[:each])]
             whole += chosen
             family += [code] * len(chosen)

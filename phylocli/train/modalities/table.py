@@ -22,14 +22,12 @@ from phylocli.formats.tables import read_table
 from phylocli.modalities import Values, aligned, columns_of
 from phylocli.models.multimodal import MultimodalModel
 from phylocli.pairs import PARTS, Split
+from phylocli.train.random_streams import RandomStream
 
 if TYPE_CHECKING:
     import polars as pl
 
 logger = logging.getLogger(__name__)
-
-# Independent random streams, beside those of the batch sampler.
-_ROWS, _CROPS, _HELD_OUT, _SHOWN = 21, 22, 23, 24
 
 _PARTS = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -244,7 +242,7 @@ class ModalityCorpus:
             part[rows & (part == "")] = next(name for name in ("train", "validation", "test") if name in known)
         free = part == ""
         groups = np.unique(self.group[free])
-        order = np.random.default_rng([self.seed, _HELD_OUT]).permutation(groups)
+        order = np.random.default_rng([self.seed, RandomStream.TABLE_HELD_OUT]).permutation(groups)
         out = order[: int(self.config.validation.fraction * len(groups))]
         return (part == "validation") | (free & np.isin(self.group, out)), part == "test"
 
@@ -276,18 +274,18 @@ class ModalityCorpus:
 
     def batch(self, step: int) -> ModalityBatch:
         """Return the batch of a step, counted from 0."""
-        rng = np.random.default_rng([self.seed, _ROWS, step])
+        rng = np.random.default_rng([self.seed, RandomStream.TABLE_ROWS, step])
         rows: list[int] = []
         for families, probability, count in self._strata:
             chosen = rng.choice(len(families), count, replace=len(families) < count, p=probability)
             rows += [int(families[k][rng.integers(len(families[k]))]) for k in chosen.tolist()]
-        return self.of_rows(np.array(rows), np.random.default_rng([self.seed, _CROPS, step]))
+        return self.of_rows(np.array(rows), np.random.default_rng([self.seed, RandomStream.TABLE_CROPS, step]))
 
     def validation(self, most: int) -> ModalityBatch | None:
         """Return up to `most` held-out rows, of different families as far as there are, the same at every call."""
         if len(self.held_out) < 2:
             return None
-        rows = np.random.default_rng([self.seed, _SHOWN]).permutation(self.held_out)
+        rows = np.random.default_rng([self.seed, RandomStream.TABLE_EVALUATED]).permutation(self.held_out)
         first = np.unique(self.family[rows], return_index=True)[1]
         others = np.setdiff1d(np.arange(len(rows)), first)
         return self.of_rows(rows[np.concatenate([np.sort(first), others])][:most], None)

@@ -324,11 +324,25 @@ def test_log_odds_of_substitutions_are_sums_over_the_positions_that_differ() -> 
 
 
 @pytest.mark.parametrize("other", ["MKTAYIAKQR", "XKTAYIAKQRQISFVKSHFS", ""])
-def test_variants_that_are_not_substitutions_have_no_log_odds(other: str) -> None:
+def test_variants_that_are_not_substitutions_are_left_out_of_the_log_odds_and_counted(other: str) -> None:
     data, _ = substituted()
+    known = embedding(np.random.default_rng(3).normal(size=(31, 4)))
     changed = replace(data, sequences={**data.sequences, data.ids[-1]: other})
-    found = mutation.measure(changed, embedding(np.random.default_rng(3).normal(size=(31, 4))), "fitness", 0)
+    found = mutation.measure(changed, known, "fitness", 0)
+    without = replace(data, values={"fitness": np.where(np.arange(31) == 30, np.nan, data.values["fitness"])})
+    expected = estimate(mutation.measure(without, known, "fitness", 0), "by substitution matrix")
+    assert estimate(found, "by substitution matrix").value == pytest.approx(expected.value)
+    assert estimate(found, "by substitution matrix").n == 29 and estimate(found, "zero-shot Spearman").n == 30
+    assert found.note.startswith("30 variants of 1 wild type; 1 without log odds")
+
+
+def test_without_enough_substitutions_there_are_no_log_odds() -> None:
+    data, sequences = substituted()
+    changed = [s if k < 15 else s + "A" for k, s in enumerate(sequences)]
+    data = replace(data, sequences=dict(zip(data.ids, changed, strict=True)))
+    found = mutation.measure(data, embedding(np.random.default_rng(3).normal(size=(31, 4))), "fitness", 0)
     assert {"by substitution matrix", "profile Spearman"}.isdisjoint(e.metric for e in found.estimates)
+    assert "30 without log odds" in found.note
 
 
 def test_a_wild_type_must_be_an_item() -> None:

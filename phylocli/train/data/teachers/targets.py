@@ -28,10 +28,8 @@ from phylocli.formats.streams import cache_folder
 from phylocli.train.data.compiled import Cache, Compiled
 from phylocli.train.data.teachers.cache import Stored, computed, digest_of
 from phylocli.train.data.teachers.sources import RESIDUES, VECTOR, FloatArray, Rows, Teacher
+from phylocli.train.random_streams import RandomStream
 from phylocli.views import Tokens
-
-TEACHERS = 9
-"""Random stream, distinct from those of the batch sampler, the finalization steps and the residue labels."""
 
 SAMPLE = 4096
 """Sequences from which the mean and the scale of a teacher's vectors are estimated."""
@@ -80,7 +78,7 @@ class TeacherTargets:
         self._starts = np.concatenate([[0], np.cumsum(compiled.sizes[families])])
         self._kept: dict[int, tuple[bytes, npt.NDArray[np.int64]]] = {}
         self._kept_bytes = 0
-        rng = np.random.default_rng([seed, TEACHERS])
+        rng = np.random.default_rng([seed, RandomStream.TEACHERS])
         sample = np.sort(rng.permutation(int(self._starts[-1]))[:SAMPLE]).tolist()
         self._standards = [
             {name: self._standard(found, name, sample) for name in (VECTOR, RESIDUES) if name in found.tracks}
@@ -115,7 +113,7 @@ class TeacherTargets:
             mean, scale = standards[VECTOR]
             found = np.stack([_average(stored, *place) for place in places])
             vectors.append((found - mean) / scale)
-        rng = np.random.default_rng([self.seed, TEACHERS, *([] if step is None else [step])])
+        rng = np.random.default_rng([self.seed, RandomStream.TEACHERS, *([] if step is None else [step])])
         compared = self.sequences if any(set(stored.tracks) - {VECTOR} for stored in self.stored) else 0
         chosen = np.sort(rng.permutation(len(sequences))[:compared])
         residues = [
