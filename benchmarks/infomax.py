@@ -21,7 +21,7 @@ from phylocli.core import console
 from phylocli.infomax import study
 from phylocli.infomax.experiments import load
 from phylocli.infomax.experiments.channel import ceilings
-from phylocli.infomax.experiments.uniformity import correlations
+from phylocli.infomax.experiments.uniformity import correlations_by_objective
 
 DEMO: dict[str, Any] = {
     "steps": 4, "batch": 16, "seeds": [0], "distances": [1.0], "sites": 2, "critic_steps": 4, "training_families": 6,
@@ -69,7 +69,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for pairs, distance in ceilings(100, (64, 256, 1024, 4096, 65_536), 1.0):
         print(f"  N = {pairs:,}: {distance:.2f} substitutions per site")
     every = pl.read_parquet(options.output / "uniformity-runs.parquet")
-    print("Rank correlation with accuracy over all runs of uniformity:", correlations(every))
+    print("\nRank correlation with accuracy in uniformity (95 % interval):")
+    for runs, measures in correlations_by_objective(every).items():
+        text = ", ".join(f"{name} {value:+.2f} ({low:+.2f} to {high:+.2f})" for name, (value, low, high) in measures.items())
+        print(f"  {runs}: {text}")
 
 
 if __name__ == "__main__":

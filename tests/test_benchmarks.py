@@ -19,7 +19,6 @@ from phylocli.config.infomax import EXPERIMENTS
 from phylocli.diffusion import DiffusionArchitecture, LatentDiffusion
 from phylocli.formats import read_families, write_families
 from phylocli.formats.family import Family
-from phylocli.infomax.experiments import ceilings
 from phylocli.models.config import DecoderArchitecture
 from phylocli.models.model import Model
 
@@ -188,8 +187,13 @@ def test_one_script_makes_every_figure_of_the_page_on_infomax(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(ceilings, "EVALUATIONS", 2)
-    monkeypatch.setattr(ceilings, "LEVELS", (1.0, 4.0))
+    for name, value in {
+        "ceilings.EVALUATIONS": 2, "ceilings.LEVELS": (1.0, 4.0), "channel.EVALUATIONS": 2, "channel.EVALUATED": 32,
+        "equal_information.ENCODERS": ("linear",), "uniformity.SCALES": (2.0,), "uniformity.WEIGHTS": (0.1, 1.0),
+        "uniformity.TEMPERATURES": (0.1, 1.0), "uniformity.REPLICATES": 3, "boundary.DEPTH": 1, "invertible.CHECKS": 1,
+        "invertible.POINTS": 2, "invertible.RUNS": {"realnvp": "flow"}, "critics.CRITICS": ("bilinear",),
+    }.items():  # fmt: skip
+        monkeypatch.setattr(f"phylocli.infomax.experiments.{name}", value)
     (tmp_path / "families").mkdir()
     (tmp_path / "figures").mkdir()
     for name, count in (("train", 8), ("dev", 5)):

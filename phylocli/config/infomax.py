@@ -33,7 +33,7 @@ class InfomaxConfig(ParallelConfig):
     """Optimiser steps of each run on halves of domains."""
     batch: Annotated[int, Field(ge=8), Cli(metavar="N")] = 128
     """Pairs in a training batch."""
-    until_nats: Annotated[Numbers, Cli(metavar="NATS,…")] = (0.5, 1.0, 1.5)
+    until_nats: Annotated[Numbers, Cli(metavar="NATS,…")] = (0.25, 0.5, 1.0)
     """Values of the estimate at which training stops in equal-information, in nats."""
     training_families: Annotated[Count, Cli(panel=HALVES)] = 800
     """Training families, sampled at random."""

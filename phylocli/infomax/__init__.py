@@ -1,7 +1,7 @@
 """Does maximising information make good representations? Experiments on proteins (after Tschannen et al. 2020).
 
 >>> from phylocli.infomax import study
->>> tables = study("infomax", experiments=["channel"], distances=[0.5, 1.0], steps=200)
+>>> tables = study("infomax", experiments=["channel"], distances=[0.5, 1.0], critic_steps=200)
 """
 
 from __future__ import annotations

@@ -42,10 +42,8 @@ class Towers(nn.Module):
         return terms
 
 
-def train(
-    towers: Towers, halves: Halves, *, steps: int, batch: int, seed: int, every: int, rate: float = 1e-3
-) -> Iterator[int]:
-    """Train with Adam; yield the number of steps done before the first, and then after every so many.
+def train(towers: Towers, halves: Halves, *, steps: int, batch: int, seed: int, rate: float = 1e-3) -> Iterator[int]:
+    """Train with Adam; yield the number of steps done, before the first one and after each.
 
     Args:
         towers: modified in place.
@@ -53,7 +51,6 @@ def train(
         steps: number of steps; the caller may stop earlier.
         batch: pairs in a batch, at most as many as there are.
         seed: of the order of the pairs.
-        every: number of steps between two values.
         rate: learning rate.
     """
     generator = torch.Generator().manual_seed(seed)
@@ -70,8 +67,7 @@ def train(
             loss.backward()
             nn.utils.clip_grad_norm_(towers.parameters(), 5.0)
             optimiser.step()
-        if step % every == 0 or step == steps:
-            yield step
+        yield step
 
 
 @torch.no_grad()

@@ -17,7 +17,7 @@ from phylocli.core.words import counted
 from phylocli.formats.embeddings import EmbeddingTable, read_embeddings
 from phylocli.formats.provenance import write_sidecar
 from phylocli.formats.streams import PathLike, display_name
-from phylocli.formats.tables import pointwise_schema, require_columns, usable_schema, write_table
+from phylocli.formats.tables import parse_format, pointwise_schema, require_columns, usable_schema, write_table
 from phylocli.mi.write import format_for, write_rows
 from phylocli.probe.inputs.dataset import Dataset
 from phylocli.probe.inputs.labels import read_label_table
@@ -120,6 +120,8 @@ def run_usable(
     import polars as pl
 
     format_for(output, format)
+    if pointwise is not None:
+        parse_format(None, pointwise)
     found: list[UsableInformation] = []
 
     def kept() -> Iterator[dict[str, object]]:

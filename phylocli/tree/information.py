@@ -49,11 +49,14 @@ def site_information(
         known_rates: the rate of the site is known, as from a large alignment.
 
     Raises:
-        UsageError: a negative distance, or a shape that is not positive.
+        UsageError: a distance that is negative or not finite, or a shape that is not positive.
     """
     t = np.asarray(distance, dtype=np.float64)
-    if (t < 0).any() or not alpha > 0:
-        raise UsageError(f"a distance must be at least 0 and α positive, not {float(t.min()):g} and {alpha:g}")
+    wrong = t[~((t >= 0) & (t < math.inf))]
+    if wrong.size:
+        raise UsageError(f"a distance must be finite and at least 0, not {wrong.flat[0]:g}")
+    if not alpha > 0:
+        raise UsageError(f"the shape α must be positive, not {alpha:g}")
     if known_rates and math.isfinite(alpha):
         from scipy.special import roots_genlaguerre
 

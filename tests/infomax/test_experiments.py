@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -44,7 +45,8 @@ def test_an_adversary_makes_the_probe_fail_and_loses_no_information(halves: Halv
 
 
 def test_encoders_without_an_inverse_have_no_inverse_error(halves: Halves) -> None:
-    rows = invertible.run({"encoder": "residual"}, 0, CONFIG.updated(steps=8), halves)
+    rows = invertible.run({"encoder": "residual"}, 0, CONFIG.updated(steps=10), halves)
+    assert [row["step"] for row in rows] == [0, 2, 5, 7, 10]  # five checks, the last one at the end, for any number of steps
     assert rows[0]["log10_condition"] == pytest.approx(0, abs=1e-3)
     assert all(row["inverse_error"] is None and row["nats"] <= row["ceiling_nats"] for row in rows)
 
@@ -58,9 +60,33 @@ def test_every_layer_is_measured_and_the_first_is_the_input(halves: Halves) -> N
 
 
 def test_correlations_are_of_ranks() -> None:
-    table = pl.DataFrame({"alignment": [0.1, 0.2, 0.9], "uniformity": [-1.0, -3.0, -2.9], "accuracy": [0.9, 0.8, 0.1]})
+    columns = {"alignment": [0.1, 0.2, 0.9], "uniformity": [-1.0, -3.0, -2.9], "accuracy": [0.9, 0.8, 0.1]}
+    table = pl.DataFrame({"run": ["a", "b", "c"], **columns})
     found = uniformity.correlations(table)
-    assert found["alignment"] == pytest.approx(-1) and found["uniformity"] == pytest.approx(0.5)
+    assert found["alignment"][0] == pytest.approx(-1) and found["uniformity"][0] == pytest.approx(0.5)
+
+
+def test_seeds_of_one_setting_do_not_narrow_the_interval_of_a_correlation() -> None:
+    rng = np.random.default_rng(0)
+    near, quality = rng.normal(size=(2, 20))
+    quality += near
+    once = pl.DataFrame({"run": [f"r{k}" for k in range(20)], "alignment": near, "uniformity": -near, "accuracy": quality})
+    value, low, high = uniformity.correlations(once)["alignment"]
+    assert low < value < high
+    thrice = pl.concat([once] * 3)
+    value3, low3, high3 = uniformity.correlations(thrice)["alignment"]
+    assert value3 == pytest.approx(value, abs=0.01) and high3 - low3 == pytest.approx(high - low, rel=0.3)
+
+
+def test_an_untrained_encoder_is_among_the_runs_and_in_no_correlation(halves: Halves) -> None:
+    (cell,) = [c for c in uniformity.cells(CONFIG) if c["objective"] == "untrained"]
+    (row,) = uniformity.run(cell, 0, CONFIG, halves)
+    trained = [uniformity.run(c, 0, CONFIG.updated(steps=5), halves)[0] for c in uniformity.cells(CONFIG)[::12]]
+    table = pl.DataFrame([row, *trained])
+    assert row["uniformity"] < 0 < row["alignment"]
+    assert uniformity.correlations_by_objective(table)["all"]["sum"][0] == pytest.approx(
+        uniformity.correlations(pl.DataFrame(trained))["sum"][0], nan_ok=True
+    )
 
 
 def test_experiments_on_halves_need_families(tmp_path: Path) -> None:

@@ -208,3 +208,6 @@ def test_what_cannot_be_measured_is_explained(tmp_path: Path) -> None:
     few = label(tmp_path, np.arange(40) // 3)
     with pytest.raises(BadInputError, match="fewer than two classes"):
         list(usable(table, few, column="kind"))
+    with pytest.raises(UsageError, match=r"items\.docx"):  # before anything is measured
+        run_usable(table, labels, tmp_path / "rows.json", MiUsableConfig(column="kind"), pointwise=tmp_path / "items.docx")
+    assert not (tmp_path / "rows.json").exists()

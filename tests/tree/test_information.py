@@ -72,6 +72,6 @@ def test_the_distance_of_an_information_is_the_inverse() -> None:
     assert distance_of_information(model, 3.0) == 0
     with pytest.raises(UsageError):
         distance_of_information(model, 0.0)
-    for t, alpha in ((-1.0, 1.0), (1.0, 0.0)):
+    for t, alpha in ((-1.0, 1.0), (math.nan, 1.0), (math.inf, 1.0), (1.0, 0.0), (1.0, math.nan)):
         with pytest.raises(UsageError):
             site_information(model, t, alpha)

@@ -40,7 +40,7 @@ def run(cell: Cell, seed: int, config: InfomaxConfig, halves: Halves) -> list[Ro
     towers = [deep(DEPTH) for _ in range(2)]
     if cell["estimator"] != "untrained":
         both = Towers(towers[0], towers[1], build_objective(str(cell["estimator"]), build_critic("bilinear", OUTPUT)))
-        for _ in train(both, halves, steps=config.steps, batch=config.batch, seed=seed, every=config.steps):
+        for _ in train(both, halves, steps=config.steps, batch=config.batch, seed=seed):
             pass
     with torch.no_grad():
         unseen, seen = (towers[0].layers(part.halves) for part in (halves.unseen, halves.seen))

@@ -40,7 +40,7 @@ def run(cell: Cell, seed: int, config: InfomaxConfig, halves: Halves) -> list[Ro
     critic = build_critic(name, OUTPUT, dict(parse_assignment(item) for item in rest.split(",") if item))
     objective = build_objective(str(cell["estimator"]), critic)
     towers = Towers(build_encoder("perceptron", 2 * seed), build_encoder("perceptron", 2 * seed + 1), objective)
-    for _ in train(towers, halves, steps=config.steps, batch=config.batch, seed=seed, every=config.steps):
+    for _ in train(towers, halves, steps=config.steps, batch=config.batch, seed=seed):
         pass
     return [{**cell, "nats": held_out_nats(towers, halves), **quality(towers.first, halves)}]
 

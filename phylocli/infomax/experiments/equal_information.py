@@ -11,7 +11,7 @@ from phylocli.critics import build_critic
 from phylocli.infomax.encoders import OUTPUT, build_encoder
 from phylocli.infomax.experiments import Cell, Row
 from phylocli.infomax.halves import Halves
-from phylocli.infomax.plots import COLOURS, curve, label, legend, panels
+from phylocli.infomax.plots import COLOURS, GREY, curve, label, legend, panels
 from phylocli.infomax.training import ANY, QUALITIES, Towers, held_out_nats, quality, train
 from phylocli.objectives import build_objective
 
@@ -24,10 +24,12 @@ BY = ("encoder", "estimator", "until_nats")
 VALUES = {"reached": (0.0, 1.0), "step": ANY, "nats": ANY, **QUALITIES}
 OPTIONS = ("steps", "batch", "until_nats")
 ENCODERS = ("linear", "perceptron", "convolutional")
-ESTIMATORS = ("infonce", "nwj", "jsd", "smile")
+ESTIMATORS = ("infonce", "nwj", "jsd", "dv")
+"""SMILE is not among them: its critic is trained by the Jensen–Shannon objective, so its runs are those of `jsd`."""
 PATIENCE = 2
 """A run that has not reached the highest value may take this many times --steps."""
-EVERY = 20
+EVERY = 10
+"""Steps between two readings of the estimate."""
 
 
 def cells(config: InfomaxConfig) -> list[Cell]:
@@ -42,8 +44,9 @@ def run(cell: Cell, seed: int, config: InfomaxConfig, halves: Halves) -> list[Ro
     towers = Towers(encoders[0], encoders[1], objective)
     waiting = sorted(config.until_nats)
     rows: list[Row] = []
-    longest, every = PATIENCE * config.steps, min(EVERY, config.steps)
-    for step in train(towers, halves, steps=longest, batch=config.batch, seed=seed, every=every):
+    for step in train(towers, halves, steps=PATIENCE * config.steps, batch=config.batch, seed=seed):
+        if step % EVERY:
+            continue
         nats = held_out_nats(towers, halves)
         if waiting and nats >= waiting[0]:
             measured = quality(towers.first, halves)
@@ -63,12 +66,14 @@ def draw(table: pl.DataFrame, summary: pl.DataFrame, config: InfomaxConfig) -> A
         for estimator in ESTIMATORS:
             part = summary.filter((pl.col("encoder") == encoder) & (pl.col("estimator") == estimator)).sort("until_nats")
             for panel, measure in zip(found, ("accuracy", "seen_accuracy", "step"), strict=True):
-                name = f"{encoder}, {estimator}"
+                name = encoder if estimator == ESTIMATORS[0] else ""
                 curve(panel, part, "until_nats", measure, COLOURS[k], name, linestyle=styles[estimator])
-    found[2].set_yscale("log")
+    for estimator, style in styles.items():
+        found[1].plot([], [], color=GREY, linestyle=style, linewidth=1.3, label=estimator)
     stopped = "estimate at which training stopped, nats"
     label(found[0], stopped, "accuracy of a linear probe", "unseen families")
     label(found[1], stopped, "accuracy of a linear probe", "held-out members of training families")
     label(found[2], stopped, "steps until then")
-    legend(found[0], ncols=2, fontsize=6)
+    legend(found[0], loc="upper right")
+    legend(found[1], handles=found[1].lines[-len(styles) :], loc="upper right")
     return figure

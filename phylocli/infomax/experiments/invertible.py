@@ -56,13 +56,15 @@ def run(cell: Cell, seed: int, config: InfomaxConfig, halves: Halves) -> list[Ro
     encoders = [build_encoder(name, 2 * seed + k) for k in range(2)]
     torch.manual_seed(seed)
     towers = Towers(encoders[0], encoders[1], build_objective("infonce", build_critic("bilinear", FEATURES)))
-    every = max(1, config.steps // CHECKS)
     if adversarial:
-        steps = against_a_probe(towers.first, halves, config.steps, config.batch, seed, every)
+        steps = against_a_probe(towers.first, halves, config.steps, config.batch, seed)
     else:
-        steps = train(towers, halves, steps=config.steps, batch=config.batch, seed=seed, every=every, rate=5e-4)
+        steps = train(towers, halves, steps=config.steps, batch=config.batch, seed=seed, rate=5e-4)
+    checks = {config.steps * k // CHECKS for k in range(CHECKS + 1)}
     rows: list[Row] = []
     for step in steps:
+        if step not in checks:
+            continue
         condition = condition_numbers(towers.first, halves.held_out[0][:POINTS]).log10().median()
         rows.append(
             {
@@ -90,7 +92,7 @@ def inverse_error(encoder: nn.Module, halves: Halves) -> float | None:
     return found
 
 
-def against_a_probe(encoder: nn.Module, halves: Halves, steps: int, batch: int, seed: int, every: int) -> Iterator[int]:
+def against_a_probe(encoder: nn.Module, halves: Halves, steps: int, batch: int, seed: int) -> Iterator[int]:
     """Train an encoder so that a linear classifier of the probe's training members fails; yield as `train` does.
 
     The classifier is trained on the current vectors by cross entropy, and the encoder to make its predictions uniform: the
@@ -115,8 +117,7 @@ def against_a_probe(encoder: nn.Module, halves: Halves, steps: int, batch: int, 
         (-torch.log_softmax(classifier(encoder(x[chosen])), dim=1).mean()).backward()
         nn.utils.clip_grad_norm_(encoder.parameters(), 5.0)
         adversary.step()
-        if step % every == 0 or step == steps:
-            yield step
+        yield step
 
 
 def draw(table: pl.DataFrame, summary: pl.DataFrame, config: InfomaxConfig) -> Any:
