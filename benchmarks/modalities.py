@@ -6,8 +6,8 @@ DATA is the folder of the evaluation sets; TERMS.tsv has the columns `term` and 
 models are trained. `text` (`--recipe clip --modalities sequence,text`, the default model as a locked encoder of sequences)
 learns the descriptions of the training families and the names of the GO terms of training proteins (`--proteins` of up to
 350 residues) that hold no domain of a dev family; `structure` (`--recipe clip --modalities sequence,three_di`, with the
-default model as locked encoder, too) the training chains. Their settings were chosen on clans that are held out of the
-training data, not on what follows:
+default model as locked encoder, too) the training chains. Their settings are those that were best of a few (three of
+`text`; shortened runs of `structure`) on clans held out of the training data, not on what follows:
 
 - naming: members of the dev families, which share no clan with training families, are assigned to the description of one of
   the dev families. Baselines: random order; the description of the nearest training member, by the default model or by

@@ -186,7 +186,7 @@ def main() -> None:
         raise SystemExit(EXIT_INTERRUPTED) from None
     except SystemExit as end:
         # `phylocli embed --help | head`: where nobody reads on, rich puts the null device in the place of standard output
-        # and ends with 1. That is no failure.
+        # and ends with 1. That is not a failure.
         if end.code == EXIT_FAILURE and not isinstance(end, CommandFailed) and not os.path.samestat(before, os.fstat(1)):
             raise SystemExit(EXIT_OK) from None
         raise

@@ -85,7 +85,7 @@ def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
             logger.error("interrupted; nothing half-written was kept")
             code = EXIT_INTERRUPTED
         except BrokenPipeError:
-            _close_stdout()  # `… | head` has seen enough; that is no failure
+            _close_stdout()  # `… | head` has seen enough; that is not a failure
         except MemoryError:
             logger.error("out of memory\nfix: use a smaller batch, fewer sequences at a time, or a larger machine")
             code = EXIT_FAILURE

@@ -218,7 +218,7 @@ def read_network(source: PathLike | None) -> Network:
     Nodes are in the order of their first occurrence. A pair of a node with itself adds the node only.
 
     Raises:
-        BadInputError: the input is in another format, an id is missing, an attribute has a value that is no number, or a
+        BadInputError: the input is in another format, an id is missing, an attribute has a value that is not a number, or a
             weight is negative.
     """
     import polars as pl

@@ -33,7 +33,7 @@ class Objective(FamilyClassifier):
         temperature: τ.
         prototypes: `learned`, or `means`: online class means.
         queue: for `means`: number of vectors of earlier steps, of the two large crops, whose means are the prototypes.
-            Families without a vector among them are no answers, and their crops do not count.
+            Families without a vector among them are not answers, and their crops do not count.
 
     Raises:
         UsageError: a temperature that is not above 0, no such kind of prototypes, or means of a queue without vectors.

@@ -13,7 +13,7 @@ their code.
 
 Negatives are the other sequences of the batch, and the vectors of earlier steps in a buffer. The authors keep one vector of
 every training sample, and sample from them; the buffer here is a queue of the last ones, whose order is random by the
-sampler, so that its size does not depend on the data. As in their sampling by class, homologs are no negatives; the bound
+sampler, so that its size does not depend on the data. As in their sampling by class, homologs are not negatives; the bound
 is that of a world in which negatives are unrelated.
 """
 

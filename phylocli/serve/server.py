@@ -63,7 +63,7 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 NOTHING = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-"""Content-Security-Policy of answers that are no pages."""
+"""Content-Security-Policy of answers that are not pages."""
 
 
 def serve(

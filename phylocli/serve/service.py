@@ -207,8 +207,8 @@ def pasted_sequences(text: str, *, translated: bool = False) -> tuple[list[Seque
             proteins.
 
     Raises:
-        BadInputError: no sequence, a letter that is no residue, duplicate ids, too many, nucleotides that are not a coding
-            sequence.
+        BadInputError: no sequence, a letter that is not a residue, duplicate ids, too many, nucleotides that are not a
+            coding sequence.
         UsageError: there is nothing to translate.
 
     Examples:

@@ -32,7 +32,7 @@ class Estimate:
         statistic: the estimate of the items with these indices (sampled from 0 … n−1 with replacement); None if `items` is
             given.
         rows: the row of the dataset of each item, shape (n,); None if items are something else (families).
-        groups: for items that are no rows of the dataset, the group code of each, shape (n,).
+        groups: for items that are not rows of the dataset, the group code of each, shape (n,).
         chance: the expected value of an uninformative embedding; None if this has no meaning.
         interval: `percentile` of the replicates, or `normal`: the value ± 1.96 standard deviations of the replicates, for
             statistics that repeated items bias (clusterings, ranks of matrices).

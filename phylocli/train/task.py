@@ -102,7 +102,7 @@ class ContrastiveTask(Trainable):
         self.profiles: FamilyProfiles | None = None
         if self.background == "profile" and self.target == "partner" and batch.cross_family_fraction:
             raise UsageError(
-                "the profile of a family is no background for a partner of another family",
+                "the profile of a family is not a background for a partner of another family",
                 fix="set batch.cross_family_fraction=0, or decoder.background=unigram",
             )
         self.head_weights = config.residues.heads

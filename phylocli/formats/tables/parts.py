@@ -48,7 +48,7 @@ def read_manifest(folder: PathLike) -> Manifest:
     """
     path = join(folder, MANIFEST)
     try:
-        with recording_inputs():  # it is no input of the run
+        with recording_inputs():  # it is not an input of the run
             found: Manifest = json.loads(read_text(path))
         version = found["format"]
     except (BadInputError, ValueError, KeyError, TypeError) as error:

@@ -18,7 +18,7 @@ class FamilyClassifier(nn.Module):
     """Base of objectives whose classes are the C families of the training data.
 
     Before the first step, `set_classes` is called, because `requirements.classes` is set. Families of the clan of a pair's
-    own family are homologous to it: they are no wrong answers, and are left out of its softmax.
+    own family are homologous to it: they are not wrong answers, and are left out of its softmax.
 
     Args:
         dimension: features D of a vector.

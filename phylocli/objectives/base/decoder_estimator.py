@@ -19,7 +19,7 @@ class DecoderEstimator(Estimator):
         critic: a decoder (`gaussian`, `categorical`).
 
     Raises:
-        UsageError: the critic is no decoder.
+        UsageError: the critic is not a decoder.
     """
 
     needs_decoder = True

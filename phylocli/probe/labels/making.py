@@ -133,7 +133,7 @@ def _labels_of(source: PathLike | None, config: MakeLabelsConfig) -> Labels:
     listed = [c for c, kind in frame.schema.items() if kind == pl.List(pl.String)]
     nested = [c for c, kind in frame.schema.items() if kind.is_nested() and c not in listed]
     if nested:
-        logger.info(f"{display_name(source)}: skipping {', '.join(nested)}: vectors are no labels")
+        logger.info(f"{display_name(source)}: skipping {', '.join(nested)}: vectors are not labels")
     texts = pl.DataFrame(
         column.alias("").list.join(";", ignore_nulls=True).alias(column.name)
         if column.name in listed

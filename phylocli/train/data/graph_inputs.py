@@ -90,7 +90,7 @@ def read_graphs(inputs: tuple[str, ...], features: str) -> GraphInputs:
 
 
 def _check_families(path: PathLike, source: str) -> None:
-    """Raise a BadInputError if a file that is no network has no families either: it is named as a graph that is lacking."""
+    """Raise a BadInputError if a file that is not a network has no families either: it is named as the lacking graph."""
     kind = None if Path(path).is_dir() else sniff_file(path)
     if kind is not None and kind not in (STOCKHOLM, EMPTY) and kind.read is None:
         raise BadInputError(

@@ -152,7 +152,7 @@ def read_items(inputs: Sequence[PathLike], model: MultimodalModel) -> Items:
             part = _PARTS.get(plain["part"][row].lower(), "")
             if has_parts and not part:
                 raise BadInputError(
-                    f"{shown}, row {row + 1} ({name}), column part: {plain['part'][row]!r} is no part",
+                    f"{shown}, row {row + 1} ({name}), column part: {plain['part'][row]!r} is not a part",
                     fix="write train, validation or test in each row, or leave out the column",
                 )
             for n, value in values.items():

@@ -213,7 +213,7 @@ class MultimodalTask(Trainable):
             self.train(was_training)
 
     def _batch(self, batch: ModalityBatch, rows: npt.NDArray[np.int64], names: Sequence[str]) -> Batch:
-        """Return some rows for objectives; rows with an equal value of one of the modalities are no negatives."""
+        """Return some rows for objectives; rows with an equal value of one of the modalities are not negatives."""
         if batch.negatives == "pair":
             return Batch.of_pairs(len(rows), device=self.device)
         family = self._on_device(batch.family[rows])

@@ -146,7 +146,7 @@ class TeacherTargets:
         return int(self._starts[family]) + member, start, start + len(tokens)
 
     def _text(self, family: int) -> tuple[bytes, npt.NDArray[np.int64]]:
-        """Return the tokens of all members of a family, separated by a byte that is no token, and where each ends."""
+        """Return the tokens of all members of a family, separated by a byte that is not a token, and where each ends."""
         known = self._kept.get(family)
         if known is None:
             members = self.compiled.family(self.families[family]).tokens
