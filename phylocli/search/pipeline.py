@@ -27,7 +27,7 @@ from phylocli.search.background import FEWEST, Background
 from phylocli.search.blast_tabular import SUFFIX, BlastTabularWriter
 from phylocli.search.exact import Neighbours, nearest
 from phylocli.search.indices.approximate import open_graph
-from phylocli.search.indices.quantised import open_codes
+from phylocli.search.indices.quantised import nearest_by_codes
 from phylocli.search.local_alignment import LocalAlignment
 from phylocli.search.queries import MODEL, Queries, embed_queries, embedder_of, table_queries
 from phylocli.search.rerank import Ranked, Reranking, read_residues
@@ -208,6 +208,11 @@ class _Search:
         in_file = isinstance(targets, str | os.PathLike) and isinstance(searched, EmbeddingTable)
         if (config.approximate or config.quantise) and not in_file:
             raise UsageError("an index needs a table in a file beside it", fix="write the table, and give its path")
+        if config.quantise and not (isinstance(searched, EmbeddingTable) and searched.files):
+            raise UsageError(
+                "codes are made of Parquet tables with a column of vectors only",
+                fix="write the table as Parquet, or leave out --quantise",
+            )
         if config.reranks and isinstance(asked, EmbeddingTable):
             raise UsageError("alignment needs the query sequences", fix="give the queries as FASTA")
         if config.reranks and sequences is None:
@@ -257,7 +262,7 @@ class _Search:
             graph = open_graph(table, threads=config.threads or 1)
             self._found = graph.nearest(vectors, k, leave_out=own, threads=config.threads)
         elif config.quantise is not None:
-            self._found = open_codes(table, config.quantise).nearest(vectors, k, leave_out=own)
+            self._found = nearest_by_codes(table, config.quantise, vectors, k, leave_out=own)
         else:
             self._found = nearest(vectors, table, k, leave_out=own)
         background = self.targets.background

@@ -104,5 +104,5 @@ def open_graph(table: EmbeddingTable, *, threads: int = 1) -> Graph:
     graph = Graph(index, measured_recall(table, lambda queries, k: _search(index, queries, k, 1)[0]))
     with atomic_path(path, wait=True) as part:  # two searches may build it at the same time
         index.save(str(part))
-    write_record(path, table, graph.recall)
+        write_record(path, part, table, graph.recall)
     return graph

@@ -3,12 +3,14 @@
 The file beside the table has, for each row, its code and its vector. Codes are of unit vectors: float16 numbers; int8
 numbers, with a scale for each feature; or bits, whether a feature is above its mean, compared by Hamming distance (as in the
 embedding quantisation of sentence-transformers). The candidates with the best codes are compared by their vectors, as in
-`exact.nearest`; what is not among the candidates is missed, so the recall is measured when the file is made.
+`exact.nearest`, up to rounding; what is not among the candidates is missed, so the recall is measured when the file is made.
 """
 
 from __future__ import annotations
 
 import functools
+import hashlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,7 +28,7 @@ from phylocli.formats.embeddings import EmbeddingTable, unit
 from phylocli.formats.streams import atomic_path
 from phylocli.search.database import FloatArray, IntArray
 from phylocli.search.exact import SCALE, SCORES, Block, Neighbours, best_rows
-from phylocli.search.indices.files import index_path, measured_recall, recorded_recall, write_record
+from phylocli.search.indices.files import index_path, measured_recall, recorded_recall, report_damage, write_record
 
 Kind = Literal["float16", "int8", "binary"]
 
@@ -38,6 +40,10 @@ BLOCK = 65_536
 
 _ALIGNED = 64
 """Arrays of the file begin at multiples of so many bytes."""
+
+
+class DamagedCodesError(BadInputError):
+    """The file of codes has changed since it was made."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +72,7 @@ class Codes:
         """Return the k nearest rows by cosine, but for those that are not among the candidates; see `exact.nearest`.
 
         Raises:
-            BadInputError: the file is damaged.
+            DamagedCodesError: the file is damaged.
         """
         factor, least = CANDIDATES[self.kind]
         found = best_rows(
@@ -114,8 +120,7 @@ class Codes:
 
     def _check(self, sound: bool | np.bool_) -> None:
         if not sound:
-            what = f"{self.path} is damaged"
-            raise BadInputError(what, why="a checksum does not match", fix="remove it; the next search makes it again")
+            raise DamagedCodesError(f"{self.path} is damaged", why="a checksum does not match", fix="remove it")
 
 
 def bits(vectors: FloatArray, mean: FloatArray) -> npt.NDArray[np.uint64]:
@@ -140,17 +145,46 @@ def open_codes(table: EmbeddingTable, kind: Kind) -> Codes:
         kind: of the codes.
     """
     path = index_path(table, kind)
-    if recorded_recall(path, table, hashed=False) is None:
+
+    def checksum(path: Path) -> str:
+        """Return a checksum of what has none in the file, and so of all of it."""
+        codes, found = _mapped(path, table, kind), hashlib.sha256()
+        for array in (codes.parameter, codes.block_checks, codes.row_checks):
+            found.update(array.data)
+        return found.hexdigest()
+
+    if recorded_recall(path, table, checksum) is None:
         with atomic_path(path, wait=True) as part:  # two searches may make it at the same time
             codes = _encode(table, kind, part)
             recall = measured_recall(table, lambda queries, k: codes.nearest(queries, k).rows)
-        write_record(path, table, recall, hashed=False)
-    return _mapped(path, table, kind, "r")
+            write_record(path, part, table, recall, checksum)
+    return _mapped(path, table, kind)
+
+
+def nearest_by_codes(
+    table: EmbeddingTable, kind: Kind, queries: FloatArray, k: int, *, leave_out: IntArray | None = None
+) -> Neighbours:
+    """Return approximately the k nearest rows by cosine; codes that turn out to be damaged are made again.
+
+    Args:
+        table: see `open_codes`.
+        kind: of the codes.
+        queries: unit vectors (n, D).
+        k: number of neighbours.
+        leave_out: see `exact.nearest`.
+    """
+    codes = open_codes(table, kind)
+    try:
+        return codes.nearest(queries, k, leave_out=leave_out)
+    except DamagedCodesError as error:
+        report_damage(codes.path, error.why or "")
+        codes.path.unlink(missing_ok=True)
+        return open_codes(table, kind).nearest(queries, k, leave_out=leave_out)
 
 
 def _encode(table: EmbeddingTable, kind: Kind, path: Path) -> Codes:
     """Write the codes of a table; return them."""
-    made = _mapped(path, table, kind, "w+")
+    made = _mapped(path, table, kind, new=True)
     raw = replace(table, unit=False)
     total, largest = np.zeros(table.dimension), np.zeros(table.dimension, dtype=np.float32)
     with console.progress_task(f"encoding as {kind}", 2 * len(table), unit="rows") as bar:
@@ -179,8 +213,12 @@ def _encode(table: EmbeddingTable, kind: Kind, path: Path) -> Codes:
     return made
 
 
-def _mapped(path: Path, table: EmbeddingTable, kind: Kind, mode: Literal["r", "w+"]) -> Codes:
-    """Return the arrays of the file."""
+def _mapped(path: Path, table: EmbeddingTable, kind: Kind, *, new: bool = False) -> Codes:
+    """Return the arrays of the file.
+
+    Raises:
+        OSError: there is no space for a new file.
+    """
     n, dimension = len(table), table.dimension
     shapes = [
         ((dimension,), np.dtype(np.float32)),
@@ -191,7 +229,12 @@ def _mapped(path: Path, table: EmbeddingTable, kind: Kind, mode: Literal["r", "w
     ]
     sizes = [int(np.prod(shape)) * dtype.itemsize for shape, dtype in shapes]
     starts = np.cumsum([0, *(-(-size // _ALIGNED) * _ALIGNED for size in sizes)]).tolist()
-    whole = np.memmap(path, dtype=np.uint8, mode=mode, shape=(starts[-1],))
+    if new:
+        with path.open("wb") as file:
+            file.truncate(starts[-1])
+            if hasattr(os, "posix_fallocate"):  # else, a full disk would end the process by SIGBUS when the map is written
+                os.posix_fallocate(file.fileno(), 0, starts[-1])
+    whole = np.memmap(path, dtype=np.uint8, mode="r+" if new else "r", shape=(starts[-1],))
     parts = (whole[start : start + size] for start, size in zip(starts[:-1], sizes, strict=True))
     arrays = [part.view(dtype).reshape(shape) for part, (shape, dtype) in zip(parts, shapes, strict=True)]
     return Codes(kind, path, *arrays)
