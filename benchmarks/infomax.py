@@ -4,7 +4,8 @@
 
 DATA holds `families/{train,dev}.sto.gz`; dev shares no clan with train. Runs `phylocli infomax` with its default sizes and
 three seeds: encoders are trained on halves of domains of 800 training families, and quality is measured on the dev families.
-Prints the tables as Markdown, and copies the figures to --figures. `--demo` makes everything small. What was killed goes on.
+Prints the tables as Markdown, and copies the figures to --figures. `--demo` makes everything small. An interrupted study
+resumes.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from phylocli.infomax import study
 from phylocli.infomax.experiments import load
 from phylocli.infomax.experiments.channel import ceilings
 from phylocli.infomax.experiments.uniformity import correlations_by_objective
+from phylocli.infomax.study import BESIDE
 
 DEMO: dict[str, Any] = {
     "steps": 4, "batch": 16, "seeds": [0], "distances": [1.0], "sites": 2, "critic_steps": 4, "training_families": 6,
@@ -42,7 +44,7 @@ def shown(row: dict[str, Any], column: str) -> str:
 
 def markdown(table: pl.DataFrame) -> list[str]:
     """Return a summary as lines of Markdown."""
-    columns = [c for c in table.columns if not c.endswith(("_low", "_high")) and c != "seeds"]
+    columns = [c for c in table.columns if not c.endswith(BESIDE) and c != "seeds"]
     lines = [f"| {' | '.join(c.replace('_', ' ') for c in columns)} |", "|" + "---|" * len(columns)]
     return lines + [f"| {' | '.join(shown(row, c) for c in columns)} |" for row in table.to_dicts()]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import gzip
 import importlib
 import json
 import re
@@ -196,9 +195,9 @@ def test_one_script_makes_every_figure_of_the_page_on_infomax(
         monkeypatch.setattr(f"phylocli.infomax.experiments.{name}", value)
     (tmp_path / "families").mkdir()
     (tmp_path / "figures").mkdir()
-    for name, count in (("train", 8), ("dev", 5)):
-        path = tmp_path / "families" / f"{name}.sto.gz"
-        path.write_bytes(gzip.compress(simulated_file(count, members=14).read_bytes(), 1))
+    every = list(read_families(simulated_file(13, members=14)))
+    for name, part in (("train", every[:8]), ("dev", every[8:])):
+        write_families(part, tmp_path / "families" / f"{name}.sto.gz")
     infomax = script("infomax")
     infomax.main([str(tmp_path), "-o", str(tmp_path / "out"), "--figures", str(tmp_path / "figures"), "--demo"])
     out = capsys.readouterr().out

@@ -17,6 +17,8 @@ EXPERIMENTS: tuple[str, ...] = get_args(Experiment)
 WITHOUT_FAMILIES = ("channel", "ceilings")
 """Experiments with a known truth, which need no families."""
 
+SHOTS = 2
+"""Members of a family that train the probe; with more, it would name nearly all families from the input itself."""
 CHANNEL, HALVES = "Channel", "Halves of domains"
 
 
@@ -35,12 +37,12 @@ class InfomaxConfig(ParallelConfig):
     """Pairs in a training batch."""
     until_nats: Annotated[Numbers, Cli(metavar="NATS,…")] = (0.25, 0.5, 1.0)
     """Values of the estimate at which training stops in equal-information, in nats."""
-    training_families: Annotated[Count, Cli(panel=HALVES)] = 800
+    training_families: Annotated[int, Field(ge=2), Cli(metavar="N", panel=HALVES)] = 800
     """Training families, sampled at random."""
-    scored_families: Annotated[Count, Cli(panel=HALVES)] = 110
+    scored_families: Annotated[int, Field(ge=2), Cli(metavar="N", panel=HALVES)] = 110
     """Families on whose members quality is measured, sampled at random."""
-    members: Annotated[Count, Cli(panel=HALVES)] = 12
-    """Most members of a family."""
+    members: Annotated[int, Field(ge=SHOTS + 1), Cli(metavar="N", panel=HALVES)] = 12
+    """Maximum members per family; two of them train the probe, and the others test it."""
     distances: Annotated[Numbers, Cli(metavar="T,T,…", panel=CHANNEL)] = (0.1, 0.3, 0.7, 1.5, 3.0)
     """Branch distances at which estimates are compared with the truth, in substitutions per site."""
     critic_steps: Annotated[Count, Cli(panel=CHANNEL)] = 400

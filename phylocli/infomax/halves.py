@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from phylocli.config.infomax import SHOTS
 from phylocli.core.alphabet import AMINO_ACIDS
 from phylocli.core.errors import BadInputError
 from phylocli.core.words import counted
@@ -32,15 +35,16 @@ BINS = 4
 LETTERS = len(AMINO_ACIDS)
 FEATURES = BINS * LETTERS
 COVERED = 0.3
-"""Least fraction of the columns of each half in which a member has residues."""
+"""Minimum fraction of the columns of each half in which a member has residues."""
 HELD_OUT = 0.25
 """Fraction of the members of each training family on which information is estimated."""
 FEWEST = 8
-"""Least number of members of a family."""
-SHOTS = 2
-"""Members of a family that train the probe; with more, it would name nearly all families from the input itself."""
+"""Minimum number of members of a family."""
 _INDEX = np.full(256, -1)
 _INDEX[np.frombuffer(AMINO_ACIDS.encode(), dtype=np.uint8)] = np.arange(LETTERS)
+
+Profiles = tuple[str, npt.NDArray[np.float32]]
+"""Clan of a family, or else its name, and the halves of its members."""
 
 
 @dataclass(frozen=True)
@@ -100,16 +104,19 @@ def make_halves(
 ) -> Path:
     """Write the halves of a random sample of families, and return the file; one that exists is kept.
 
+    With one file, no clan is in both parts. With fewer than `count + scored` usable families, a third of them are for
+    quality, or `scored`.
+
     Args:
         families: Stockholm records, aligned.
-        evaluate: families on which quality is measured; None: a third of those.
+        evaluate: other families, on which quality is measured; None: some of `families`, which are then not trained on.
         folder: of the file, whose name depends on the contents of the inputs and on the numbers.
         count: of training families.
-        members: most members of a family.
+        members: maximum members per family.
         scored: number of families on which quality is measured.
 
     Raises:
-        BadInputError: too few families, or one that is not aligned.
+        BadInputError: too few families or members, a family that is not aligned, or one that is in both files.
     """
     digest = hashlib.sha256(f"{count} {members} {scored} {BINS}".encode())
     for source in (families, *([] if evaluate is None else [evaluate])):
@@ -119,26 +126,43 @@ def make_halves(
     if path.is_file():
         return path
     rng = np.random.default_rng(0)
-    first = _sampled(families, count + (0 if evaluate else scored), members, rng)
-    others = [] if evaluate is None else _sampled(evaluate, scored, members, rng)
+    records = list(read_families(families))
     if evaluate is None:
-        cut = min(count, len(first) - len(first) // 3)
-        first, others = first[:cut], first[cut : cut + scored]
+        first, others = _divided(_usable(records, members, rng), count, scored)
+    else:
+        elsewhere = list(read_families(evaluate))
+        _check_disjoint(families, records, evaluate, elsewhere)
+        first = list(itertools.islice(_usable(records, members, rng), count))
+        others = list(itertools.islice(_usable(elsewhere, members, rng), scored))
+        if clans := {group for group, _ in first if group} & {group for group, _ in others}:
+            logger.warning(
+                f"{counted(len(clans), 'clan')} of the training families also in {evaluate}, such as {min(clans)}; "
+                "quality on unseen families is then too high"
+            )
     if len(first) < 2 or len(others) < 2:
         raise BadInputError(
-            f"{families}: {counted(len(first) + len(others), 'family')} with {FEWEST} members that cover both halves",
-            why="at least two are needed for training and two for measuring quality",
+            f"{families}: {len(first)} families for training and {len(others)} for measuring quality",
+            why=f"at least two of each are needed, with {FEWEST} members that cover both halves, and without a common clan",
             fix="give more families, or others with --evaluate",
         )
-    held = [rng.random(len(part)) < HELD_OUT for part in first]
+    training = [part for _, part in first]
+    held = [rng.random(len(part)) < HELD_OUT for part in training]
     arrays = {
-        "train": np.concatenate([part[~out] for part, out in zip(first, held, strict=True)]),
-        "held_out": np.concatenate([part[out] for part, out in zip(first, held, strict=True)]),
-        **_scored("unseen", [(part[:SHOTS, 0], part[SHOTS:, 0]) for part in others]),
+        "train": np.concatenate([part[~out] for part, out in zip(training, held, strict=True)]),
+        "held_out": np.concatenate([part[out] for part, out in zip(training, held, strict=True)]),
+        **_scored("unseen", [(part[:SHOTS, 0], part[SHOTS:, 0]) for _, part in others]),
         **_scored(
-            "seen", [(p[~out][:SHOTS, 0], p[out][:, 0]) for p, out in zip(first[:scored], held[:scored], strict=True)]
+            "seen", [(p[~out][:SHOTS, 0], p[out][:, 0]) for p, out in zip(training[:scored], held[:scored], strict=True)]
         ),
     }
+    for name in ("unseen", "seen"):
+        family, is_test = arrays[f"{name}_family"], arrays[f"{name}_is_test"]
+        if len(np.unique(family[~is_test])) < 2 or is_test.sum() < 2:
+            raise BadInputError(
+                f"{families}: too few members to measure quality on {name} families",
+                why=f"a quarter of the members of training families is held out, and {SHOTS} members train the probe",
+                fix="give more families, or raise --members",
+            )
     with atomic_path(path) as part, part.open("wb") as stream:
         np.savez(stream, **arrays)  # type: ignore[arg-type]
     logger.info(
@@ -148,17 +172,46 @@ def make_halves(
     return path
 
 
-def _sampled(source: PathLike, count: int, members: int, rng: np.random.Generator) -> list[npt.NDArray[np.float32]]:
-    """Return the halves of up to `count` random families, each of up to `members` random members."""
-    records = list(read_families(source))
-    found = []
+def _usable(records: Sequence[Family], members: int, rng: np.random.Generator) -> Iterator[Profiles]:
+    """Yield families with enough members, in random order, each with up to `members` random members."""
     for at in rng.permutation(len(records)):
         part = profile_halves(records[at])
         if len(part) >= FEWEST:
-            found.append(part[rng.permutation(len(part))[:members]])
-        if len(found) == count:
+            family = records[at]
+            yield family.clan or family.accession or family.name, part[rng.permutation(len(part))[:members]]
+
+
+def _divided(usable: Iterator[Profiles], count: int, scored: int) -> tuple[list[Profiles], list[Profiles]]:
+    """Return families for training and for quality, without a common clan.
+
+    A clan joins the part that has the smaller fraction of its families, as long as it has room.
+    """
+    found = list(itertools.islice(usable, count + scored))
+    if len(found) < count + scored:
+        count = min(count, len(found) - min(scored, len(found) // 3))
+        scored = min(scored, len(found) - count)
+    parts: tuple[list[Profiles], list[Profiles]] = ([], [])
+    wanted = (max(count, 1), max(scored, 1))
+    side: dict[str, int] = {}
+    for family in itertools.chain(found, usable):
+        group, _ = family
+        emptier = int(len(parts[1]) * wanted[0] < len(parts[0]) * wanted[1])
+        at = side.setdefault(group, emptier) if group else emptier
+        if len(parts[at]) < wanted[at]:
+            parts[at].append(family)
+        if all(len(part) == most for part, most in zip(parts, wanted, strict=True)):
             break
-    return found
+    return parts
+
+
+def _check_disjoint(families: PathLike, ours: Sequence[Family], evaluate: PathLike, theirs: Sequence[Family]) -> None:
+    names = {family.accession or family.name for family in ours} - {""}
+    if shared := sorted(names & {family.accession or family.name for family in theirs}):
+        raise BadInputError(
+            f"{evaluate}: {counted(len(shared), 'family')} also in {families}, such as {shared[0]}",
+            why="quality on families that were trained on says nothing about others",
+            fix="remove them from one of the files",
+        )
 
 
 def _scored(

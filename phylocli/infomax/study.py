@@ -14,6 +14,7 @@ import polars as pl
 from phylocli.config.infomax import EXPERIMENTS, WITHOUT_FAMILIES, InfomaxConfig
 from phylocli.core.errors import UsageError
 from phylocli.core.threads import limit_threads
+from phylocli.core.words import counted
 from phylocli.executors import Work, run_all
 from phylocli.formats.pages import page, table
 from phylocli.formats.pictures import figure_as_svg
@@ -21,9 +22,12 @@ from phylocli.formats.provenance import provenance
 from phylocli.formats.streams import STDIO, PathLike, locks, write_text
 from phylocli.infomax.experiments import Cell, Experiment, load
 from phylocli.infomax.halves import make_halves, read_halves
-from phylocli.infomin.replicated import means, remembered, write_tables
+from phylocli.infomin.replicated import finite, means, remembered, write_tables
 
 logger = logging.getLogger(__name__)
+
+BESIDE = ("_low", "_high", "_n")
+"""Ends of the names of columns that belong to a mean."""
 
 
 def study(
@@ -37,8 +41,9 @@ def study(
     """Run the experiments, and write a table, a summary and a figure for each, and a page with all of them.
 
     The folder contains `runs/`, one JSON file per run; `EXPERIMENT-runs.tsv` and `.parquet`, the rows of all runs;
-    `EXPERIMENT.tsv` and `.parquet`, means with 95 % intervals over seeds (Student's t); `EXPERIMENT.svg`; `infomax.html`.
-    Another call only does the remaining runs.
+    `EXPERIMENT.tsv` and `.parquet`, means with 95 % intervals over seeds (Student's t), each with `NAME_n`, the number of
+    seeds with a finite value; `EXPERIMENT.svg`; `infomax.html`, a page, and `provenance.json`, of all experiments in the
+    folder. Another call only does the remaining runs.
 
     Args:
         output: the folder.
@@ -51,8 +56,9 @@ def study(
         The summary of each experiment by name.
 
     Raises:
-        UsageError: an option out of range, or an experiment that needs families without any.
-        BadInputError: too few families, or one that is not aligned.
+        UsageError: an option out of range, an experiment that needs families without any, or families that none needs.
+        BadInputError: too few families, one that is not aligned, or one that is in both files.
+        PhylocliError: weights of a run are no longer finite.
         InUseError: another process uses the folder.
     """
     config = InfomaxConfig.of(config, options)
@@ -60,6 +66,10 @@ def study(
     on_halves = [name for name in chosen if name not in WITHOUT_FAMILIES]
     if on_halves and families is None:
         raise UsageError(f"the experiment {on_halves[0]!r} needs families", fix="name a file of aligned families")
+    if evaluate is not None and families is None:
+        raise UsageError("families to evaluate on, but none to train on", fix="name a file of aligned families")
+    if families is not None and not on_halves:
+        raise UsageError(f"{' and '.join(chosen)} use no families", fix="leave out the file, or choose other experiments")
     if STDIO in (str(families), str(evaluate)):
         raise UsageError("the families are read several times", fix="name a file")
     folder = Path(output)
@@ -68,22 +78,21 @@ def study(
         if on_halves and families is not None:
             sizes = {"count": config.training_families, "members": config.members, "scored": config.scored_families}
             halves = make_halves(families, evaluate, folder, **sizes)
-        found, parts = {}, []
+        found = {}
         for name in chosen:
             experiment = load(name)
             rows, summary = _run(name, experiment, folder, config, None if name in WITHOUT_FAMILIES else halves)
             write_tables(rows, folder / f"{name}-runs")
             write_tables(summary, folder / name)
-            svg = figure_as_svg(experiment.draw(rows, summary, config))
-            write_text(folder / f"{name}.svg", svg)
-            parts.append(_section(experiment, summary, svg))
+            write_text(folder / f"{name}.svg", figure_as_svg(experiment.draw(rows, summary, config)))
             found[name] = summary
             logger.info(f"{name}: figure {folder / name}.svg, table {folder / name}.tsv")
+        complete = [name for name in EXPERIMENTS if all((folder / f"{name}.{end}").is_file() for end in ("parquet", "svg"))]
+        parts = [_section(name, folder) for name in complete]
         write_text(folder / "infomax.html", page("InfoMax", "<h1>Maximising information</h1>" + "".join(parts), width=70))
         inputs = {"families": families, "evaluate": evaluate}
         parameters = {**config.to_parameters(), **{name: str(path) for name, path in inputs.items() if path is not None}}
-        facts = provenance("infomax", parameters, min(config.seeds))
-        write_text(folder / "provenance.json", json.dumps(facts, indent=2, default=str) + "\n")
+        _write_provenance(folder / "provenance.json", chosen, parameters, min(config.seeds))
         return found
 
 
@@ -101,9 +110,17 @@ def _run(
     frame = pl.DataFrame(rows, infer_schema_length=None)
     by = list(experiment.BY)
     summary = [
-        {**dict(zip(by, key, strict=True)), "seeds": part["seed"].n_unique(), **means(part, experiment.VALUES)}
+        {
+            **dict(zip(by, key, strict=True)),
+            "seeds": part["seed"].n_unique(),
+            **means(part, experiment.VALUES),
+            **{f"{column}_n": len(finite(part[column])) for column in experiment.VALUES},
+        }
         for key, part in frame.group_by(by, maintain_order=True)
     ]
+    for column in experiment.VALUES:
+        if dropped := len(frame[column].drop_nulls()) - len(finite(frame[column])):
+            logger.warning(f"{name}: {column} is NaN or infinite in {counted(dropped, 'row')}, which no mean includes")
     return frame, pl.DataFrame(summary, infer_schema_length=None)
 
 
@@ -126,8 +143,20 @@ def _run_one(task: Task) -> list[dict[str, Any]]:
     return rows
 
 
-def _section(experiment: Experiment, summary: pl.DataFrame, svg: str) -> str:
-    columns = [c for c in summary.columns if not c.endswith(("_low", "_high"))]
+def _write_provenance(path: Path, chosen: list[str], parameters: dict[str, Any], seed: int) -> None:
+    """Write the provenance of this call, and under `experiments` the latest parameters, versions and time of each."""
+    facts: dict[str, Any] = {**provenance("infomax", parameters, seed)}
+    earlier = json.loads(path.read_text(encoding="utf-8")).get("experiments", {}) if path.is_file() else {}
+    own = {key: facts[key] for key in ("parameters", "versions", "time")}
+    facts["experiments"] = {**earlier, **dict.fromkeys(chosen, own)}
+    write_text(path, json.dumps(facts, indent=2, default=str) + "\n")
+
+
+def _section(name: str, folder: Path) -> str:
+    """Return the part of the page about an experiment, from its files in the folder."""
+    experiment, summary = load(name), pl.read_parquet(folder / f"{name}.parquet")
+    svg = (folder / f"{name}.svg").read_text(encoding="utf-8")
+    columns = [c for c in summary.columns if not c.endswith(BESIDE)]
     rows = [[_shown(row, column) for column in columns] for row in summary.to_dicts()]
     body = table([c.replace("_", " ") for c in columns], rows)
     text = f"<h2>{experiment.TITLE}</h2><p>{experiment.ABOUT}</p>{svg[svg.index('<svg') :]}"
@@ -139,4 +168,6 @@ def _shown(row: dict[str, Any], column: str) -> str:
     if not isinstance(value, float):
         return "–" if value is None else str(value)
     low, high = row.get(f"{column}_low"), row.get(f"{column}_high")
-    return f"{value:.3g}" + ("" if low is None or high is None else f" ({low:.3g} to {high:.3g})")
+    known = row.get(f"{column}_n", row["seeds"])
+    text = f"{value:.3g}" + ("" if low is None or high is None else f" ({low:.3g} to {high:.3g})")
+    return text if known == row["seeds"] else f"{text}, n = {known}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import warnings
 from collections.abc import Iterator
@@ -11,8 +12,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from phylocli.core.errors import PhylocliError
 from phylocli.infomax.halves import Halves, Scored
 from phylocli.objectives import Batch, infonce
+
+logger = logging.getLogger(__name__)
 
 UNIT = (0.0, 1.0)
 ANY = (-math.inf, math.inf)
@@ -30,16 +34,45 @@ class Towers(nn.Module):
     Args:
         first, second: (N, FEATURES) → (N, D).
         objective: of `phylocli.objectives`.
+
+    Attributes:
+        skipped: steps of `train` that were skipped because a loss or its gradient was not finite.
     """
 
     def __init__(self, first: nn.Module, second: nn.Module, objective: nn.Module) -> None:
         super().__init__()
         self.first, self.second, self.objective = first, second, objective
+        self.skipped = 0
 
     def forward(self, a: Tensor, b: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Return the terms of the objective."""
         terms: dict[str, Tensor] = self.objective(self.first(a), self.second(b), batch)
         return terms
+
+
+def descended(loss: Tensor, module: nn.Module, optimiser: torch.optim.Optimizer, longest: float = math.inf) -> bool:
+    """Take a step unless the loss or its gradient is not finite; return whether it was taken.
+
+    The exponential of NWJ may overflow in a batch.
+
+    Args:
+        loss: a scalar.
+        module: whose parameters are trained.
+        optimiser: of these parameters.
+        longest: norm to which a longer gradient is clipped.
+
+    Raises:
+        PhylocliError: a parameter is not finite, so that no later step could be taken.
+    """
+    if math.isfinite(loss.item()):
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        if torch.isfinite(nn.utils.clip_grad_norm_(module.parameters(), longest)):
+            optimiser.step()
+            return True
+    if not all(torch.isfinite(parameter).all() for parameter in module.parameters()):
+        raise PhylocliError("training diverged: weights are no longer finite", fix="use another estimator or fewer steps")
+    return False
 
 
 def train(towers: Towers, halves: Halves, *, steps: int, batch: int, seed: int, rate: float = 1e-3) -> Iterator[int]:
@@ -61,12 +94,10 @@ def train(towers: Towers, halves: Halves, *, steps: int, batch: int, seed: int, 
     yield 0
     for step in range(1, steps + 1):
         rows = torch.randperm(len(a), generator=generator)[:size]
-        loss = towers(a[rows], b[rows], pairs)["loss"]
-        if math.isfinite(loss.item()):  # the exponential of NWJ may overflow in a batch
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            nn.utils.clip_grad_norm_(towers.parameters(), 5.0)
-            optimiser.step()
+        if not descended(towers(a[rows], b[rows], pairs)["loss"], towers, optimiser, longest=5.0):
+            towers.skipped += 1
+            if towers.skipped == 1:
+                logger.warning(f"seed {seed}, step {step}: loss or gradient not finite; such steps are skipped and counted")
         yield step
 
 

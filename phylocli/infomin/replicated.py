@@ -32,6 +32,11 @@ def remembered(path: Path, key: Mapping[str, Any], compute: Callable[[], dict[st
     return values
 
 
+def finite(values: pl.Series) -> list[float]:
+    """Return the values that are neither missing nor NaN nor infinite."""
+    return [value for value in values.drop_nulls().to_list() if math.isfinite(value)]
+
+
 def means(part: pl.DataFrame, bounds: Mapping[str, tuple[float, float]]) -> dict[str, float | None]:
     """Return `NAME`, `NAME_low` and `NAME_high` of each column: mean and 95 % interval over rows; None where undefined.
 
@@ -41,7 +46,7 @@ def means(part: pl.DataFrame, bounds: Mapping[str, tuple[float, float]]) -> dict
     """
     row: dict[str, float | None] = {}
     for column, limits in bounds.items():
-        known = [value for value in part[column].drop_nulls().to_list() if math.isfinite(value)]
+        known = finite(part[column])
         figures = mean_interval(known, limits) if known else (math.nan,) * 3
         for name, value in zip((column, f"{column}_low", f"{column}_high"), figures, strict=True):
             row[name] = float(value) if math.isfinite(value) else None

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
-from phylocli.config.infomax import InfomaxConfig
+from phylocli.config.infomax import EXPERIMENTS, InfomaxConfig
 from phylocli.core.errors import UsageError
 from phylocli.infomax import study
-from phylocli.infomax.experiments import boundary, equal_information, invertible, uniformity
+from phylocli.infomax.experiments import boundary, ceilings, channel, equal_information, invertible, load, uniformity
 from phylocli.infomax.halves import Halves, make_halves, read_halves
 
 CONFIG = InfomaxConfig(steps=40, batch=32, until_nats=(0.05, 99.0))
@@ -22,6 +23,25 @@ CONFIG = InfomaxConfig(steps=40, batch=32, until_nats=(0.05, 99.0))
 def halves(simulated_file: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Halves:
     folder = tmp_path_factory.mktemp("halves")
     return read_halves(make_halves(simulated_file(9, members=24), None, folder, count=5, members=20, scored=4))
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_rows_depend_on_the_seed_alone_and_not_on_the_state_of_the_generator(
+    name: str, halves: Halves, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ceilings, "EVALUATIONS", 2)
+    monkeypatch.setattr(channel, "EVALUATIONS", 2)
+    monkeypatch.setattr(channel, "EVALUATED", 16)
+    config = CONFIG.updated(steps=3, batch=16, critic_steps=3, distances=(1.0,), sites=2)
+    experiment = load(name)
+    every = experiment.cells(config)
+    for cell in every if name in ("critics", "invertible", "channel") else (every[0], every[-1]):
+        found = []
+        for state in (1, 2):
+            torch.manual_seed(state)
+            found.append(experiment.run(cell, 5, config, halves))
+        assert found[0] == found[1], cell
+        assert torch.initial_seed() == 2
 
 
 def test_training_stops_where_the_estimate_reaches_each_value(halves: Halves) -> None:

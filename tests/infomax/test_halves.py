@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,11 @@ import pytest
 import torch
 from torch import nn
 
-from phylocli.core.errors import BadInputError
+from phylocli.core.errors import BadInputError, PhylocliError
 from phylocli.critics import build_critic
 from phylocli.formats import Family, write_families
 from phylocli.infomax.halves import BINS, FEATURES, LETTERS, make_halves, profile_halves, read_halves
-from phylocli.infomax.training import Towers, held_out_nats, quality_of, train
+from phylocli.infomax.training import Towers, descended, held_out_nats, quality_of, train
 from phylocli.objectives import build_objective
 
 
@@ -60,7 +61,67 @@ def test_families_of_quality_are_others_and_the_same_file_is_kept(families: Path
     before = path.stat().st_mtime_ns
     assert make_halves(families, None, tmp_path, count=4, members=20, scored=3) == path
     assert path.stat().st_mtime_ns == before
-    assert make_halves(families, families, tmp_path, count=4, members=20, scored=3) != path
+
+
+@pytest.mark.parametrize(
+    ("there", "count", "scored", "expected"), [(30, 20, 4, (20, 4)), (12, 20, 4, (8, 4)), (9, 20, 9, (6, 3))]
+)
+def test_as_many_families_are_trained_on_as_were_asked_for_if_there_are_enough(
+    simulated_file: Callable[..., Path], tmp_path: Path, there: int, count: int, scored: int, expected: tuple[int, int]
+) -> None:
+    records = simulated_file(there, members=8)
+    make_halves(records, None, tmp_path, count=count, members=8, scored=scored)
+    (path,) = tmp_path.glob("*.npz")
+    with np.load(path) as arrays:
+        trained = len(arrays["train"]) + len(arrays["held_out"])
+        assert (trained // 8, len(arrays["unseen_halves"]) // 8) == expected
+
+
+def test_a_family_in_both_files_is_refused(families: Path, tmp_path: Path) -> None:
+    from phylocli.formats import read_families
+
+    write_families(list(read_families(families))[6:], tmp_path / "last.sto")
+    with pytest.raises(BadInputError, match=r"2 families also in .*PF00006"):
+        make_halves(families, tmp_path / "last.sto", tmp_path, count=4, members=20, scored=3)
+    assert not list(tmp_path.glob("*.npz"))
+
+
+def test_no_clan_is_in_both_parts_of_one_file(simulated_file: Callable[..., Path], tmp_path: Path) -> None:
+    from phylocli.formats import read_families
+
+    source = simulated_file(12, members=10, in_clan=5)
+    made = make_halves(source, None, tmp_path, count=6, members=10, scored=3)
+    with np.load(made) as arrays:
+        parts = [np.concatenate([arrays["train"], arrays["held_out"]])[:, 0], arrays["unseen_halves"]]
+    assert [len(part) for part in parts] == [60, 30]
+    groups = {}
+    for family in read_families(source):
+        for half in profile_halves(family)[:, 0]:
+            groups[half.tobytes()] = family.clan or family.accession
+    first, second = ({groups[half.tobytes()] for half in part} for part in parts)
+    assert not first & second and "CL0001" in first | second
+
+
+def test_a_clan_in_both_files_is_warned_about(
+    simulated_file: Callable[..., Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    from phylocli.formats import read_families
+
+    every = list(read_families(simulated_file(8, members=10, in_clan=8)))
+    write_families(every[:4], tmp_path / "a.sto")
+    write_families(every[4:], tmp_path / "b.sto")
+    make_halves(tmp_path / "a.sto", tmp_path / "b.sto", tmp_path, count=4, members=8, scored=3)
+    assert "1 clan of the training families also in" in caplog.text and "CL0001" in caplog.text
+
+
+@pytest.mark.parametrize("fraction", [0.0, 1.0])
+def test_a_sample_too_small_for_the_probe_is_refused(
+    families: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fraction: float
+) -> None:
+    monkeypatch.setattr("phylocli.infomax.halves.HELD_OUT", fraction)  # with few members, chance may do the same
+    with pytest.raises(BadInputError, match="on seen families"):
+        make_halves(families, None, tmp_path, count=2, members=3, scored=2)
+    assert not list(tmp_path.glob("*.npz"))
 
 
 def test_too_few_families_are_refused(families: Path, tmp_path: Path) -> None:
@@ -102,3 +163,40 @@ def test_training_raises_the_estimate_and_stops_where_the_caller_stops(families:
         nats.append(held_out_nats(towers, halves))
     assert steps == list(range(61))
     assert nats[-1] > nats[0] and nats[-1] <= np.log(len(halves.held_out[0]))
+
+
+class Overflowing(nn.Module):
+    """An objective whose loss is NaN, infinite or has an infinite gradient at every second step."""
+
+    def __init__(self, fault: str) -> None:
+        super().__init__()
+        self.critic, self.fault, self.steps = build_critic("bilinear", 8), fault, 0
+
+    def forward(self, a: torch.Tensor, b: torch.Tensor, batch: object) -> dict[str, torch.Tensor]:
+        self.steps += 1
+        loss = self.critic(a, b).square().mean()
+        if self.steps % 2:
+            return {"loss": loss}
+        return {"loss": loss * float(self.fault) if self.fault != "gradient" else loss + (loss - loss.detach()).sqrt()}
+
+
+@pytest.mark.parametrize("fault", ["nan", "inf", "gradient"])
+def test_steps_with_a_loss_or_gradient_that_is_not_finite_are_counted_and_warned_about(
+    families: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, fault: str
+) -> None:
+    halves = read_halves(make_halves(families, None, tmp_path, count=4, members=20, scored=3))
+    towers = Towers(nn.Linear(FEATURES, 8), nn.Linear(FEATURES, 8), Overflowing(fault))
+    for _ in train(towers, halves, steps=10, batch=16, seed=0):
+        pass
+    assert towers.skipped == 5
+    assert [record.getMessage() for record in caplog.records if "not finite" in record.getMessage()] == [
+        "seed 0, step 2: loss or gradient not finite; such steps are skipped and counted"
+    ]
+    assert all(torch.isfinite(parameter).all() for parameter in towers.parameters())
+
+
+def test_training_stops_when_weights_are_not_finite() -> None:
+    layer = nn.Linear(2, 1)
+    layer.weight.data[0, 0] = float("nan")
+    with pytest.raises(PhylocliError, match="diverged"):
+        descended(layer(torch.ones(1, 2)).sum(), layer, torch.optim.SGD(layer.parameters()))

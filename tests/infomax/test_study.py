@@ -52,6 +52,57 @@ def test_an_interrupted_study_is_resumed_and_gives_the_same_tables(quick: pytest
     assert len(list((tmp_path / "runs" / "channel").iterdir())) == 2 * len(runs)
 
 
+def test_the_page_and_the_provenance_are_of_all_experiments_in_the_folder(quick: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    study(tmp_path, **SMALL, experiments=["channel"])
+    study(tmp_path, **{**SMALL, "seeds": [3, 4]}, experiments=["ceilings"])
+    page = (tmp_path / "infomax.html").read_text()
+    assert page.count("<svg") == 2 and channel.TITLE in page and ceilings.TITLE in page
+    facts = json.loads((tmp_path / "provenance.json").read_text())
+    assert {name: part["parameters"]["seeds"] for name, part in facts["experiments"].items()} == {
+        "channel": [0, 1],
+        "ceilings": [3, 4],
+    }
+
+
+def test_the_number_of_values_behind_each_mean_is_written_and_dropped_ones_are_warned_about(
+    quick: pytest.MonkeyPatch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def run(cell: dict[str, object], seed: int, config: InfomaxConfig, halves: object) -> list[dict[str, object]]:
+        return [{**cell, "true_nats": 1.0, "nats": [2.0, math.nan, math.inf][seed], "sd": [1.0, None, 3.0][seed]}]
+
+    monkeypatch.setattr(ceilings, "run", run)
+    monkeypatch.setattr(ceilings, "ESTIMATORS", ("infonce",))
+    monkeypatch.setattr(ceilings, "NAMES", ("InfoNCE",))
+    table = study(tmp_path, seeds=[0, 1, 2], experiments=["ceilings"])["ceilings"]
+    row = table.row(0, named=True)
+    assert (row["seeds"], row["nats_n"], row["sd_n"]) == (3, 1, 2)
+    assert (row["nats"], row["sd"]) == (2.0, 2.0)
+    warned = [record.getMessage() for record in caplog.records if "NaN or infinite" in record.getMessage()]
+    assert warned == ["ceilings: nats is NaN or infinite in 2 rows, which no mean includes"]
+    assert "n = 2" in (tmp_path / "infomax.html").read_text()
+
+
+def test_families_that_no_experiment_uses_are_usage_errors(tmp_path: Path) -> None:
+    for families, evaluate, experiments in (
+        (None, "others.sto", ()),
+        (None, "others.sto", ("channel",)),
+        ("families.sto", None, ("channel", "ceilings")),
+    ):
+        with pytest.raises(UsageError, match="families"):
+            study(tmp_path / "out", families, evaluate=evaluate, experiments=experiments)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("option", "least"), [("members", 3), ("training_families", 2), ("scored_families", 2)])
+def test_sizes_too_small_for_the_probe_are_usage_errors_that_name_the_option(
+    tmp_path: Path, option: str, least: int
+) -> None:
+    with pytest.raises(UsageError, match=rf"(?s){option}.*at least {least}"):
+        study(tmp_path / "out", **{option: least - 1})
+    assert not (tmp_path / "out").exists()
+    assert getattr(InfomaxConfig(**{option: least}), option) == least
+
+
 def test_intervals_are_over_seeds(quick: pytest.MonkeyPatch, tmp_path: Path) -> None:
     table = study(tmp_path, **SMALL, experiments=["ceilings"])["ceilings"]
     runs = pl.read_parquet(tmp_path / "ceilings-runs.parquet")

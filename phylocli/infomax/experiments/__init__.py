@@ -4,21 +4,26 @@
 - `BY`: columns that identify a point of the figure; `VALUES`: the measured columns, with their least and greatest values;
 - `OPTIONS`: fields of `InfomaxConfig` that its runs depend on, besides their cells;
 - `cells(config)`: the settings of the runs, as JSON objects; each is run with every seed;
-- `run(cell, seed, config, halves)`: the rows of one run, each with the columns of `BY` and `VALUES`;
+- `run(cell, seed, config, halves)`: the rows of one run, each with the columns of `BY` and `VALUES`; under `seeded`, so
+  that they do not depend on the state of PyTorch's generator;
 - `draw(table, summary, config)`: the figure. `table` has the rows of all runs with their seeds, `summary` their means.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib
+from collections.abc import Callable
 from typing import Any, Protocol, cast
 
 import polars as pl
+import torch
 
 from phylocli.config.infomax import InfomaxConfig
 
 Cell = dict[str, str | int | float]
 Row = dict[str, str | int | float | None]
+Run = Callable[[Cell, int, InfomaxConfig, Any], list[Row]]
 
 
 class Experiment(Protocol):
@@ -40,9 +45,21 @@ class Experiment(Protocol):
         """Return the figure, of matplotlib."""
 
 
+def seeded(run: Run) -> Run:
+    """Make the random weights of a run depend on its seed alone, and leave PyTorch's generator as it was."""
+
+    @functools.wraps(run)
+    def found(cell: Cell, seed: int, config: InfomaxConfig, halves: Any) -> list[Row]:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return run(cell, seed, config, halves)
+
+    return found
+
+
 def load(name: str) -> Experiment:
     """Import an experiment by name."""
     return cast(Experiment, importlib.import_module(f"{__name__}.{name.replace('-', '_')}"))
 
 
-__all__ = ["Cell", "Experiment", "Row", "load"]
+__all__ = ["Cell", "Experiment", "Row", "load", "seeded"]

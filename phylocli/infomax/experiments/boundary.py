@@ -10,7 +10,7 @@ import torch
 from phylocli.config.infomax import InfomaxConfig
 from phylocli.critics import build_critic
 from phylocli.infomax.encoders import OUTPUT, deep
-from phylocli.infomax.experiments import Cell, Row
+from phylocli.infomax.experiments import Cell, Row, seeded
 from phylocli.infomax.halves import Halves
 from phylocli.infomax.plots import COLOURS, curve, label, legend, panels
 from phylocli.infomax.training import QUALITIES, Towers, quality_of, train
@@ -34,18 +34,20 @@ def cells(config: InfomaxConfig) -> list[Cell]:
     return [{"estimator": estimator} for estimator in ESTIMATORS]
 
 
+@seeded
 def run(cell: Cell, seed: int, config: InfomaxConfig, halves: Halves) -> list[Row]:
     """Train, and measure every layer."""
-    torch.manual_seed(seed)
+    skipped = 0
     towers = [deep(DEPTH) for _ in range(2)]
     if cell["estimator"] != "untrained":
         both = Towers(towers[0], towers[1], build_objective(str(cell["estimator"]), build_critic("bilinear", OUTPUT)))
         for _ in train(both, halves, steps=config.steps, batch=config.batch, seed=seed):
             pass
+        skipped = both.skipped
     with torch.no_grad():
         unseen, seen = (towers[0].layers(part.halves) for part in (halves.unseen, halves.seen))
     pairs = enumerate(zip(unseen, seen, strict=True))
-    return [{**cell, "layer": layer, **quality_of(*vectors, halves)} for layer, vectors in pairs]
+    return [{**cell, "layer": layer, **quality_of(*vectors, halves), "skipped": skipped} for layer, vectors in pairs]
 
 
 def draw(table: pl.DataFrame, summary: pl.DataFrame, config: InfomaxConfig) -> Any:

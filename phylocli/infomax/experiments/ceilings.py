@@ -10,7 +10,7 @@ import polars as pl
 import torch
 
 from phylocli.config.infomax import InfomaxConfig
-from phylocli.infomax.experiments import Cell, Row
+from phylocli.infomax.experiments import Cell, Row, seeded
 from phylocli.infomax.plots import COLOURS, GREY, curve, label, legend, panels
 from phylocli.infomax.truth import true_ratio_estimate
 from phylocli.mi import Gaussians
@@ -36,6 +36,7 @@ def cells(config: InfomaxConfig) -> list[Cell]:
     return [{"estimator": estimator, "pairs": pairs} for estimator in ESTIMATORS for pairs in PAIRS]
 
 
+@seeded
 def run(cell: Cell, seed: int, config: InfomaxConfig, halves: Any) -> list[Row]:
     """Evaluate an estimator at all levels of information."""
     rows: list[Row] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from typing import Any
 
@@ -13,13 +14,16 @@ from torch import Tensor, nn
 from phylocli.config.infomax import InfomaxConfig
 from phylocli.core.alphabet import AMINO_ACIDS
 from phylocli.critics import build_critic
-from phylocli.infomax.experiments import Cell, Row
+from phylocli.infomax.experiments import Cell, Row, seeded
 from phylocli.infomax.plots import COLOURS, GREY, curve, label, legend, panels
+from phylocli.infomax.training import descended
 from phylocli.infomax.truth import true_ratio_estimate
 from phylocli.objectives import Batch, Estimator, build_objective
 from phylocli.simulate import Substitutions
 from phylocli.tree.information import distance_of_information, log_ratio, site_information
 from phylocli.tree.models import substitution_model
+
+logger = logging.getLogger(__name__)
 
 TITLE = "Information that evolution leaves"
 ABOUT = (
@@ -84,12 +88,13 @@ def _channel() -> Substitutions:
     return Substitutions(substitution_model(MODEL))
 
 
+@seeded
 def run(cell: Cell, seed: int, config: InfomaxConfig, halves: Any) -> list[Row]:
     """Train the critic on new pairs at every step, and evaluate the estimator on further ones."""
     distance, estimator, critic = float(cell["distance"]), str(cell["estimator"]), str(cell["critic"])
     model = substitution_model(MODEL)
     rng = np.random.default_rng([seed, round(1000 * distance)])
-    torch.manual_seed(seed)
+    skipped = 0
     if critic == "true":
         known = SubstitutionScores(config.sites)
         known.matrix.data = torch.from_numpy(log_ratio(model, distance, config.alpha)).float()
@@ -97,12 +102,13 @@ def run(cell: Cell, seed: int, config: InfomaxConfig, halves: Any) -> list[Row]:
     else:
         objective = build_objective(estimator, _critic(critic, config.sites))
         assert isinstance(objective, Estimator)
-        _train(objective, distance, config, rng)
+        skipped = _train(objective, distance, config, rng)
         free = Batch.of_pairs(EVALUATED).negatives()
         with torch.no_grad():
             values = [float(objective.bound(objective.scores(a, b), free)) for a, b in _evaluated(distance, config, rng)]
     truth = config.sites * float(site_information(model, distance, config.alpha))
-    return [{**cell, "nats": float(np.mean(values)), "sd": float(np.std(values, ddof=1)), "true_nats": truth}]
+    found = {"nats": float(np.mean(values)), "sd": float(np.std(values, ddof=1)), "true_nats": truth}
+    return [{**cell, **found, "skipped": skipped}]
 
 
 def _critic(name: str, sites: int) -> nn.Module:
@@ -115,18 +121,19 @@ def _evaluated(distance: float, config: InfomaxConfig, rng: np.random.Generator)
     return [draw_pairs(EVALUATED, distance, config, rng) for _ in range(EVALUATIONS)]
 
 
-def _train(objective: Estimator, distance: float, config: InfomaxConfig, rng: np.random.Generator) -> None:
+def _train(objective: Estimator, distance: float, config: InfomaxConfig, rng: np.random.Generator) -> int:
+    """Train in place; return the number of steps that were skipped because a loss or its gradient was not finite."""
     rate = 2e-2 if isinstance(objective.critic, SubstitutionScores) else 2e-3
     optimiser = torch.optim.Adam(objective.parameters(), lr=rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, config.critic_steps)
     batch = Batch.of_pairs(BATCH)
+    skipped = 0
     for _ in range(config.critic_steps):
-        loss = objective(*draw_pairs(BATCH, distance, config, rng), batch)["loss"]
-        if math.isfinite(loss.item()):  # the exponential of NWJ may overflow in a batch
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            optimiser.step()
+        skipped += not descended(objective(*draw_pairs(BATCH, distance, config, rng), batch)["loss"], objective, optimiser)
         schedule.step()
+    if skipped:
+        logger.warning(f"distance {distance:g}: {skipped} of {config.critic_steps} steps skipped: not finite")
+    return skipped
 
 
 def draw(table: pl.DataFrame, summary: pl.DataFrame, config: InfomaxConfig) -> Any:

@@ -10,7 +10,7 @@ from phylocli.config.assignments import parse_assignment
 from phylocli.config.infomax import InfomaxConfig
 from phylocli.critics import build_critic
 from phylocli.infomax.encoders import OUTPUT, build_encoder
-from phylocli.infomax.experiments import Cell, Row
+from phylocli.infomax.experiments import Cell, Row, seeded
 from phylocli.infomax.halves import Halves
 from phylocli.infomax.plots import COLOURS, errors, label, legend, panels
 from phylocli.infomax.training import ANY, QUALITIES, Towers, held_out_nats, quality, train
@@ -34,6 +34,7 @@ def cells(config: InfomaxConfig) -> list[Cell]:
     return [{"estimator": estimator, "critic": critic} for estimator in ESTIMATORS for critic in CRITICS]
 
 
+@seeded
 def run(cell: Cell, seed: int, config: InfomaxConfig, halves: Halves) -> list[Row]:
     """Train, and measure after the last step."""
     name, _, rest = str(cell["critic"]).partition(":")
@@ -42,7 +43,7 @@ def run(cell: Cell, seed: int, config: InfomaxConfig, halves: Halves) -> list[Ro
     towers = Towers(build_encoder("perceptron", 2 * seed), build_encoder("perceptron", 2 * seed + 1), objective)
     for _ in train(towers, halves, steps=config.steps, batch=config.batch, seed=seed):
         pass
-    return [{**cell, "nats": held_out_nats(towers, halves), **quality(towers.first, halves)}]
+    return [{**cell, "nats": held_out_nats(towers, halves), **quality(towers.first, halves), "skipped": towers.skipped}]
 
 
 def draw(table: pl.DataFrame, summary: pl.DataFrame, config: InfomaxConfig) -> Any:

@@ -9,7 +9,7 @@ import polars as pl
 from phylocli.config.infomax import InfomaxConfig
 from phylocli.critics import build_critic
 from phylocli.infomax.encoders import OUTPUT, build_encoder
-from phylocli.infomax.experiments import Cell, Row
+from phylocli.infomax.experiments import Cell, Row, seeded
 from phylocli.infomax.halves import Halves
 from phylocli.infomax.plots import COLOURS, GREY, curve, label, legend, panels
 from phylocli.infomax.training import ANY, QUALITIES, Towers, held_out_nats, quality, train
@@ -37,6 +37,7 @@ def cells(config: InfomaxConfig) -> list[Cell]:
     return [{"encoder": encoder, "estimator": estimator} for encoder in ENCODERS for estimator in ESTIMATORS]
 
 
+@seeded
 def run(cell: Cell, seed: int, config: InfomaxConfig, halves: Halves) -> list[Row]:
     """Train, and measure quality at the first check at which each value is reached."""
     objective = build_objective(str(cell["estimator"]), build_critic("bilinear", OUTPUT))
@@ -51,10 +52,11 @@ def run(cell: Cell, seed: int, config: InfomaxConfig, halves: Halves) -> list[Ro
         if waiting and nats >= waiting[0]:
             measured = quality(towers.first, halves)
             while waiting and nats >= waiting[0]:
-                rows.append({**cell, "until_nats": waiting.pop(0), "reached": 1.0, "step": step, "nats": nats, **measured})
+                found = {"reached": 1.0, "step": step, "nats": nats, **measured, "skipped": towers.skipped}
+                rows.append({**cell, "until_nats": waiting.pop(0), **found})
         if not waiting:
             break
-    missing = dict.fromkeys(("step", "nats", *QUALITIES))
+    missing = {**dict.fromkeys(("step", "nats", *QUALITIES)), "skipped": towers.skipped}
     return [*rows, *({**cell, "until_nats": value, "reached": 0.0, **missing} for value in waiting)]
 
 

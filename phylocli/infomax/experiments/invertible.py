@@ -13,7 +13,7 @@ from torch import nn
 from phylocli.config.infomax import InfomaxConfig
 from phylocli.critics import build_critic
 from phylocli.infomax.encoders import build_encoder, condition_numbers
-from phylocli.infomax.experiments import Cell, Row
+from phylocli.infomax.experiments import Cell, Row, seeded
 from phylocli.infomax.flows import RealNVP
 from phylocli.infomax.halves import FEATURES, Halves
 from phylocli.infomax.plots import COLOURS, GREY, curve, label, legend, panels
@@ -49,12 +49,12 @@ def cells(config: InfomaxConfig) -> list[Cell]:
     return [{"encoder": encoder} for encoder in RUNS]
 
 
+@seeded
 def run(cell: Cell, seed: int, config: InfomaxConfig, halves: Halves) -> list[Row]:
     """Train, and measure at regular steps."""
     adversarial = str(cell["encoder"]).endswith(ADVERSARIAL)
     name = str(cell["encoder"]).removesuffix(ADVERSARIAL)
     encoders = [build_encoder(name, 2 * seed + k) for k in range(2)]
-    torch.manual_seed(seed)
     towers = Towers(encoders[0], encoders[1], build_objective("infonce", build_critic("bilinear", FEATURES)))
     if adversarial:
         steps = against_a_probe(towers.first, halves, config.steps, config.batch, seed)
@@ -76,6 +76,7 @@ def run(cell: Cell, seed: int, config: InfomaxConfig, halves: Halves) -> list[Ro
                 "ceiling_nats": math.log(len(halves.held_out[0])),
                 "log10_condition": float(condition),
                 "inverse_error": inverse_error(towers.first, halves),
+                "skipped": towers.skipped,
             }
         )
     return rows

@@ -13,7 +13,7 @@ import torch
 from phylocli.config.infomax import InfomaxConfig
 from phylocli.critics import build_critic
 from phylocli.infomax.encoders import OUTPUT, build_encoder
-from phylocli.infomax.experiments import Cell, Row
+from phylocli.infomax.experiments import Cell, Row, seeded
 from phylocli.infomax.halves import Halves
 from phylocli.infomax.plots import label, legend, panels
 from phylocli.infomax.training import QUALITIES, Towers, quality, train
@@ -48,15 +48,18 @@ def cells(config: InfomaxConfig) -> list[Cell]:
     return [*direct, *contrast, {"run": "untrained", "objective": "untrained"}]
 
 
+@seeded
 def run(cell: Cell, seed: int, config: InfomaxConfig, halves: Halves) -> list[Row]:
     """Train, and measure alignment and uniformity (t = 2) of held-out halves."""
     first, second = (build_encoder("perceptron", 2 * seed + k) for k in range(2))
+    skipped = 0
     if cell["objective"] != "untrained":
         parameters = {name: value for name, value in cell.items() if name in ("weight", "scale")}
         critic = build_critic("cosine", OUTPUT, {"temperature": float(cell.get("temperature", 0.1))})
         towers = Towers(first, second, build_objective(str(cell["objective"]), critic, parameters))
         for _ in train(towers, halves, steps=config.steps, batch=config.batch, seed=seed):
             pass
+        skipped = towers.skipped
     a, b = halves.held_out
     with torch.no_grad():
         x, y = first(a), second(b)
@@ -70,6 +73,7 @@ def run(cell: Cell, seed: int, config: InfomaxConfig, halves: Halves) -> list[Ro
             "alignment": float(near),
             "uniformity": float(spread),
             **quality(first, halves),
+            "skipped": skipped,
         }
     ]
 
