@@ -121,12 +121,12 @@ def test_the_python_of_a_page_runs(page: str, tmp_path: Path, monkeypatch: pytes
 @pytest.mark.slow
 @pytest.mark.needs("snakemake")
 def test_snakemake_workflow_gives_the_files_of_the_commands(tmp_path: Path, cli: Callable[..., Result]) -> None:
-    with (tmp_path / "proteins.fasta").open("w") as file:
+    with (tmp_path / "my proteins.fasta").open("w") as file:
         for found in phylocli.simulate_families(number=2, tips=8, length=80, seed=3):
             for name, row in zip(found.family.ids, found.family.rows, strict=True):
                 file.write(f">{name}\n{row.replace('-', '')}\n")
     command = ["snakemake", "-s", EXAMPLES / "snakemake" / "Snakefile", "--cores", "2", "--config"]
-    command += ["sequences=proteins.fasta", f"phylocli={sys.executable} -m phylocli", "pairs=--number 20"]
+    command += ["sequences=my proteins.fasta", f"phylocli={sys.executable} -m phylocli", "pairs=--number 20"]
     done = subprocess.run(list(map(str, command)), cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     results = tmp_path / "results"

@@ -16,7 +16,7 @@ from phylocli.core.errors import BadInputError
 from phylocli.formats import Sequence, read_sequences
 from phylocli.formats.nucleotides import Translator
 from phylocli.formats.sequences.fasta import DuplicatePolicy, OnDuplicate, shorten
-from phylocli.formats.streams import STDIO, PathLike, is_url, recording_inputs
+from phylocli.formats.streams import STDIO, PathLike, display_name, is_url, recording_inputs
 from phylocli.formats.streams.remote import matches
 
 logger = logging.getLogger(__name__)
@@ -100,14 +100,14 @@ def expand(sources: Sources) -> list[PathLike | None]:
     for source in given:
         text = STDIO if source is None else os.fspath(source)
         if is_url(text):
-            found += matches(text) if glob.has_magic(text) and not text.startswith("http") else [text]
-            continue
-        if text == STDIO or not glob.has_magic(text) or Path(text).exists():
+            files = matches(text) if glob.has_magic(text) and not text.startswith("http") else [text]
+        elif text == STDIO or not glob.has_magic(text) or Path(text).exists():
             found.append(source)
             continue
-        files = sorted(glob.glob(text, recursive=True))  # noqa: PTH207  patterns may be absolute
+        else:
+            files = sorted(glob.glob(text, recursive=True))  # noqa: PTH207  patterns may be absolute
         if not files:
-            raise BadInputError(f"no file matches {text!r}", fix="check the pattern")
+            raise BadInputError(f"no file matches {display_name(text)!r}", fix="check the pattern")
         found += files
     return found or [None]
 

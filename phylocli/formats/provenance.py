@@ -18,7 +18,16 @@ from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import TypedDict
 
-from phylocli.formats.streams import PathLike, file_sha256, fitting_name, is_file, is_url, recorded_inputs, write_text
+from phylocli.formats.streams import (
+    PathLike,
+    file_sha256,
+    fitting_name,
+    is_file,
+    is_url,
+    recorded_inputs,
+    without_secrets,
+    write_text,
+)
 
 _LIBRARIES = (
     "torch",
@@ -95,7 +104,7 @@ def provenance(stage: str, parameters: Mapping[str, object], seed: int | None = 
     """Return the provenance record for an output of `stage`, with the inputs from `recording_inputs`."""
     return {
         "stage": stage,
-        "command": sys.argv,
+        "command": [without_secrets(word) for word in sys.argv],
         "parameters": parameters,
         "seed": seed,
         "inputs": [
@@ -135,7 +144,7 @@ def write_sidecar(
     record = provenance(stage, parameters, seed)
     if source is not None:
         record["source"] = source
-    record["output"] = {"name": Path(artefact).name}
+    record["output"] = {"name": Path(without_secrets(os.fspath(artefact))).name}
     beside: PathLike = f"{os.fspath(artefact)}.provenance.json"
     if not is_url(artefact):
         record["output"]["sha256"] = file_sha256(artefact)

@@ -13,6 +13,7 @@ from phylocli.formats.streams.paths import (
     is_url,
     suffix_of,
     unpacked_name,
+    without_secrets,
 )
 from phylocli.formats.streams.reading import Input, at_rest, explain_read_error, open_input, read_text
 from phylocli.formats.streams.recording import (
@@ -68,5 +69,6 @@ __all__ = [
     "text_lines",
     "text_stream",
     "unpacked_name",
+    "without_secrets",
     "write_text",
 ]

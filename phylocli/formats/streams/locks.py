@@ -20,6 +20,7 @@ from typing import TypedDict, cast
 
 from phylocli.core.errors import PhylocliError
 from phylocli.formats.streams import PathLike, explain_os_error
+from phylocli.formats.streams.paths import check_local
 
 logger = logging.getLogger(__name__)
 
@@ -44,11 +45,13 @@ def exclusive(folder: PathLike, name: str = NAME) -> Iterator[None]:
             temporary files.
 
     Raises:
+        UsageError: the folder is a URL.
         InUseError: another process holds the lock.
         PhylocliError: the folder cannot be written to.
     """
     from filelock import FileLock, Timeout
 
+    check_local(folder)
     target = Path(folder)
     path = target / name
     made = [place for place in (target, *target.parents) if not place.exists()]

@@ -8,6 +8,8 @@ import re
 import stat
 from pathlib import Path, PurePath
 
+from phylocli.core.errors import UsageError
+
 PathLike = str | os.PathLike[str]
 STDIO = "-"
 
@@ -19,11 +21,29 @@ NAME_BYTES = 255
 
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_USER = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+://)[^/\s]*@")
+_QUERY = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+://[^?#'\"]*)[?#][^\s'\"]*")
 
 
 def is_url(path: PathLike | None) -> bool:
     """Return whether a path is a URL, such as `s3://bucket/seqs.fasta`."""
     return path is not None and _URL.match(os.fsdecode(path)) is not None
+
+
+def without_secrets(text: str) -> str:
+    """Return a URL, or a text that contains one, without user, password, query and fragment, which may grant access."""
+    return _QUERY.sub(r"\1", _USER.sub(r"\1", text))
+
+
+def check_local(path: PathLike) -> None:
+    """Check that an output is no URL, also none whose slashes `Path` has joined, which would be a folder `s3:`.
+
+    Raises:
+        UsageError: it is one.
+    """
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", os.fsdecode(path)):
+        name = without_secrets(os.fsdecode(path))
+        raise UsageError(f"{name}: this output is written to disks only", fix="name a local one, and copy it afterwards")
 
 
 def fitting_name(name: str, suffix: str) -> str:

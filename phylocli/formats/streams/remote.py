@@ -1,6 +1,7 @@
 """Objects of cloud storage and files of web servers, named by URL: `s3://bucket/key`, `gs://…`, `https://…` (by fsspec).
 
-An object is uploaded when it is complete, so readers never see an incomplete one.
+A file is uploaded when it is complete. In object storage (`s3://`, `gs://`), readers never see an incomplete object; on
+disks and other servers (`file://`, `sftp://`), a reader may see the beginning of a file during the upload.
 """
 
 from __future__ import annotations
@@ -8,13 +9,15 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from phylocli.core.errors import BadInputError, MissingDependencyError, PhylocliError, ServiceError
-from phylocli.formats.streams.paths import PathLike, is_url
+from phylocli.core.errors import BadInputError, MissingDependencyError, PhylocliError, ServiceError, UsageError
+from phylocli.formats.streams.paths import PathLike, is_url, without_secrets
+from phylocli.formats.streams.text import display_name
 
 
 def join(folder: PathLike, name: str) -> Path | str:
@@ -51,6 +54,24 @@ def remove(path: PathLike) -> None:
     with _explained(path, "cannot be deleted"), contextlib.suppress(FileNotFoundError):
         system, place = _system(path)
         system.rm_file(place)
+
+
+def check_writable(url: PathLike) -> None:
+    """Check that a URL can be written, before the work whose result it receives, by an empty object beside it.
+
+    Raises:
+        UsageError: it is on a web server.
+        MissingDependencyError: the library for this kind of URL is not installed.
+        ServiceError: the service does not answer, or refuses.
+    """
+    if os.fspath(url).lower().startswith(("http:", "https:")):
+        raise UsageError(f"{display_name(url)}: web servers are for reading", fix="name a file, or an object (s3://…)")
+    with _explained(url, "cannot be written"):
+        system, place = _system(url)
+        probe = f"{place}.{secrets.token_hex(8)}.probe"
+        system.pipe_file(probe, b"")
+        with contextlib.suppress(PermissionError):  # who may write may not delete
+            system.rm_file(probe)
 
 
 def upload(file: Path, url: PathLike) -> None:
@@ -101,18 +122,26 @@ class _Raw(io.RawIOBase):
         return int(self._stream.tell())
 
 
+_CLOUD = "pip install 'phylocli[cloud]'"
+_PACKAGES = {"s3": _CLOUD, "http": _CLOUD, "https": _CLOUD, "gs": "pip install gcsfs", "gcs": "pip install gcsfs"}
+
+
 def _system(url: PathLike) -> tuple[Any, str]:
     """Return the file system of a URL, and the path in it."""
     try:
         import fsspec
     except ImportError as error:
-        raise MissingDependencyError(f"{url}: URLs need fsspec", fix="pip install 'phylocli[cloud]'") from error
+        raise MissingDependencyError(f"{display_name(url)}: URLs need fsspec", fix=_CLOUD) from error
     try:
         system, place = fsspec.core.url_to_fs(os.fspath(url))
     except ImportError as error:  # "Install s3fs to access S3"
-        raise MissingDependencyError(f"{url}: {error}", fix="pip install 'phylocli[cloud]'") from error
+        kind = os.fspath(url).split("://", 1)[0]
+        fix = _PACKAGES.get(kind, "install the package that the message names")
+        raise MissingDependencyError(f"{display_name(url)}: {error}", fix=fix) from error
     except ValueError as error:  # "Protocol not known: …"
-        raise BadInputError(f"{url}: unknown kind of URL", why=str(error), fix="use s3://, gs:// or https://") from error
+        raise BadInputError(
+            f"{display_name(url)}: unknown kind of URL", why=str(error), fix="use s3://, gs:// or https://"
+        ) from error
     return system, str(place)
 
 
@@ -124,12 +153,12 @@ def _explained(url: PathLike, what: str) -> Iterator[None]:
     except PhylocliError:
         raise
     except FileNotFoundError as error:
-        raise BadInputError(f"{url}: there is no such object", fix="check the URL") from error
+        raise BadInputError(f"{display_name(url)}: there is no such object", fix="check the URL") from error
     except Exception as error:
-        text = str(error).split("\n", 1)[0] or type(error).__name__
+        text = without_secrets(str(error).split("\n", 1)[0] or type(error).__name__)
         refused = isinstance(error, PermissionError) or "credentials" in text.lower()
         raise ServiceError(
-            f"{url} {what}",
+            f"{display_name(url)} {what}",
             why=text,
             fix="check the credentials, such as AWS_PROFILE or AWS_ACCESS_KEY_ID, and their rights"
             if refused

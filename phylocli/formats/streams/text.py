@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO, cast
 
 from phylocli.core.errors import BadInputError
-from phylocli.formats.streams.paths import STDIO, PathLike
+from phylocli.formats.streams.paths import STDIO, PathLike, is_url, without_secrets
 
 _BINARY_MAGIC = {
     b"\x89PNG": "a PNG picture",
@@ -36,11 +36,11 @@ COPIES: dict[str, str] = {}
 
 
 def display_name(source: PathLike | None) -> str:
-    """Return the name of an input in messages: its path, or `standard input`."""
+    """Return the name of an input in messages: its path, its URL without secrets, or `standard input`."""
     if source is None or str(source) == STDIO:
         return "standard input"
     name = decode_text(os.fsencode(source))  # file names are bytes in any encoding
-    return COPIES.get(name, name)
+    return COPIES.get(name, without_secrets(name) if is_url(name) else name)
 
 
 def _as_windows_1252(error: UnicodeError) -> tuple[str, int]:

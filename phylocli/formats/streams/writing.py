@@ -17,13 +17,13 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, Any, BinaryIO, cast
 
 from phylocli.core.errors import PhylocliError, UsageError
 from phylocli.formats.streams.compression import compressor
-from phylocli.formats.streams.paths import STDIO, PathLike, fitting_name, is_file, is_url
-from phylocli.formats.streams.remote import upload
+from phylocli.formats.streams.paths import STDIO, PathLike, check_local, fitting_name, is_file, is_url, without_secrets
+from phylocli.formats.streams.remote import check_writable, upload
 
 _WRITE_ERRORS = {
     errno.ENOSPC: ("no space left on the disk", "free some space, or write elsewhere; nothing was kept"),
@@ -54,10 +54,11 @@ def _place(path: PathLike) -> Path:
     """Return the file or folder to write: the path, or the target of a symbolic link.
 
     Raises:
-        UsageError: the name is empty, or a symbolic link that points to itself.
+        UsageError: the name is empty, a URL, or a symbolic link that points to itself.
     """
     if not str(path):
         raise UsageError("the output has no name", fix="name a file with -o")
+    check_local(path)
     target = Path(os.path.realpath(path))
     if target.is_symlink():
         raise UsageError(
@@ -127,21 +128,32 @@ def atomic_path(path: PathLike, *, wait: bool = False) -> Iterator[Path]:
     """Yield a temporary path in the folder of `path`; rename it to `path` after the block, or remove it after an error.
 
     For writers that need a path (Parquet, safetensors). Missing folders are created. If `path` is a symbolic link, its
-    target is written; a named pipe, device or URL receives the content when it is complete.
+    target is written; a named pipe, device or URL receives the content when it is complete. Whether a URL can be written is
+    checked before the block; if the upload fails, the temporary file is kept.
 
     Args:
         path: the output file.
         wait: wait for another run that is writing the file, instead of raising an error.
 
     Raises:
-        UsageError: the path is a folder.
+        UsageError: the path is a folder, or on a web server.
         PhylocliError: the disk is full, the location is not writable, or another run is writing the file.
     """
     if is_url(path):
-        with tempfile.TemporaryDirectory(prefix="phylocli-") as folder:
-            part = Path(folder) / "part"
+        check_writable(path)
+        place = Path(tempfile.mkdtemp(prefix="phylocli-"))
+        part, kept = place / (PurePosixPath(without_secrets(os.fspath(path))).name or "part"), False
+        try:
             yield part
-            upload(part, path)
+            try:
+                upload(part, path)
+            except PhylocliError as error:
+                kept = True
+                error.fix = f"the result is in {part}; copy it from there" + (f", or {error.fix}" if error.fix else "")
+                raise
+        finally:
+            if not kept:
+                shutil.rmtree(place, ignore_errors=True)
         return
     if not is_file(path):
         with tempfile.TemporaryDirectory(prefix="phylocli-") as folder:
