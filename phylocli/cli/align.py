@@ -35,7 +35,7 @@ def command(
     from phylocli.formats import write_families
     from phylocli.formats.failures import Failures
     from phylocli.formats.provenance import write_sidecar
-    from phylocli.store import default_root
+    from phylocli.store import Store, default_root
     from phylocli.workflow.source import families
 
     failures = Failures("were not aligned")
@@ -51,8 +51,15 @@ def command(
         genetic_code=config.code,
         on_failure=failures.add,
     )
-    with family_journal(output, "align", config.identity()) as journal:
-        aligned = align_families(source, config, store=store or default_root(), failures=failures, journal=journal)
+    place = Store(store or default_root())
+    with family_journal(
+        output,
+        "align",
+        config.identity(),
+        files=(config.hmm, config.seed_alignment),
+        file_of=lambda family: place.profile_path(family.accession) if family.accession else None,
+    ) as journal:
+        aligned = align_families(source, config, store=place.root, failures=failures, journal=journal)
         write_families(failures.unless_all(aligned), output)
     write_sidecar(output, "align", config.to_parameters())
     failures.raise_if_any()

@@ -49,7 +49,6 @@ def command(
     """
     from phylocli.executors.families import family_journal
     from phylocli.formats.failures import Failures
-    from phylocli.store import Store
     from phylocli.tree.draw import check_target, drawn
     from phylocli.tree.infer import attach_trees, infer_trees
     from phylocli.tree.output import write_trees
@@ -62,8 +61,7 @@ def command(
     )
     for target in draw or []:
         check_target(target)
-    place = Store(store).root / "tree" if to_store else output
-    with family_journal(place, "tree", config.identity()) as journal:
+    with family_journal(output, "tree", config.identity()) as journal:  # results in the store are files already
         if tree is not None:
             trees = attach_trees(source, tree, config, failures=failures)
         else:

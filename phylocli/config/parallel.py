@@ -17,12 +17,16 @@ from phylocli.formats.toml import read_toml
 BATCH_SYSTEMS = ("slurm", "pbs", "sge", "lsf")
 LOCAL = "local"
 _ADDRESS = re.compile(r"(tcp|tls|ws|wss|ucx|inproc)://\S+")
-_TIME = re.compile(r"(\d+-)?\d+(:\d\d){1,2}")
+_TIME = re.compile(r"(\d+-)?\d+(:[0-5]\d){2}")
+
+
+_USED = {"local": {"workers", "memory", "local_directory"}, "address": set[str]()}
+"""Settings of clusters that are not batch systems."""
 
 
 def _walltime(value: str) -> str:
     if not _TIME.fullmatch(value):
-        raise ValueError(f"{value!r} is not a time; write it as 02:00:00")
+        raise ValueError(f"{value!r} is not a time; write hours, minutes and seconds, as in 02:00:00 or 1-12:00:00")
     return value
 
 
@@ -57,7 +61,8 @@ class ClusterConfig(Config):
     memory: str = "4 GB"
     """Memory per job, or per worker of a local cluster."""
     walltime: Annotated[str, AfterValidator(_walltime)] = "01:00:00"
-    """Time limit of a job; a worker ends before it, between two pieces, and is replaced."""
+    """Time limit of a job, in hours, minutes and seconds; a worker ends before it and is replaced, and the piece that it was
+    computing is started again."""
     interface: str | None = None
     """Network interface of workers and scheduler, such as ib0."""
     python: str | None = None
@@ -75,6 +80,9 @@ class ClusterConfig(Config):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        used = {"type", "start_timeout", *_USED.get(self.type, type(self).model_fields.keys() - {"address"}), "address"}
+        if unused := sorted(self.model_fields_set - used):
+            raise UsageError(f"a cluster of the type '{self.type}' does not use {', '.join(unused)}", fix="leave them out")
         if (self.type == "address") != (self.address is not None):
             raise UsageError("a cluster with an address has the type 'address', and no other", fix='write type = "address"')
         if self.address is not None and not _ADDRESS.fullmatch(self.address):
@@ -118,13 +126,14 @@ class ClusterConfig(Config):
         return cls.layered([Layer(str(path), found.get("cluster", found), folder=path.parent)])
 
 
-def _known(text: str) -> str:
-    ClusterConfig.parse(text)
+def _known(text: str | None) -> str | None:
+    if text is not None:
+        ClusterConfig.parse(text)
     return text
 
 
 Cluster = Annotated[
-    str,
+    str | None,  # within, since pydantic does not keep the metadata of a member of a union
     AfterValidator(_known),
     Cli(
         "--cluster",
@@ -140,7 +149,7 @@ class ParallelConfig(Config):
     """Base of stages that consist of many independent pieces."""
 
     jobs: Jobs = 1
-    cluster: Cluster | None = None
+    cluster: Cluster = None
     """Run on a Dask cluster instead of processes: local workers, a running scheduler, a batch system (slurm, pbs, sge, lsf),
     or a TOML file."""
 

@@ -11,12 +11,14 @@ import functools
 import json
 import logging
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from phylocli.config.embed import Shard
 from phylocli.core.errors import BadInputError, PhylocliError, UsageError
 from phylocli.core.threads import limit_threads
+from phylocli.core.words import counted
 from phylocli.embed.inputs import Checksum
 from phylocli.embed.throughput import Meter
 from phylocli.embed.to_table import Tabulator
@@ -41,6 +43,9 @@ logger = logging.getLogger(__name__)
 
 SHARD_SIZE = {False: 50_000, True: 1_000}
 """Number of sequences per part: for embeddings of sequences, and of residues."""
+
+VISIBLE = 30.0
+"""Seconds until a part that a worker has written must be seen here: network file systems show new files late."""
 
 MAX_PART_RESIDUES = 50_000_000
 """Maximum number of residues in a part, which is held in memory."""
@@ -156,6 +161,7 @@ def write_parts(
     Raises:
         BadInputError: the folder, or an existing part, belongs to another input.
         UsageError: the folder was made with other settings.
+        PhylocliError: a worker wrote a part elsewhere.
     """
     manifest = open_folder(folder, maker, size, checksum)
     parts = total = 0
@@ -195,6 +201,7 @@ def write_parts(
                 with open_output(join(folder, part_name(number)), compress=False) as stream:
                     stream.write(data)
             meter.done(count, residues)
+        _check_written(folder, computed)
     known = read_manifest(folder)  # another shard may have written it in the meantime
     if known.get("input", str(seen)) != str(seen) or is_part_beyond(folder, parts):
         for name in computed:
@@ -209,6 +216,19 @@ def write_parts(
     return len(computed), parts
 
 
+def _check_written(folder: PathLike, names: Iterable[str]) -> None:
+    """Raise an error if parts are not there that workers have written to what they took for this folder."""
+    end = time.monotonic() + VISIBLE
+    while absent := sorted(set(names) - set(listing(folder))):
+        if time.monotonic() > end:
+            raise PhylocliError(
+                f"{folder}: workers computed {counted(len(absent), 'part')}, such as {absent[0]}, that are not there",
+                why="a worker has a folder of this name on a disk of its own, with the same settings",
+                fix="delete that folder there, or name another, and run the same command again",
+            )
+        time.sleep(0.2)
+
+
 def _write_part(path: PathLike, part: list[Sequence], maker: Tabulator, meter: Meter | None = None) -> None:
     with TableWriter(path, maker.schema(input=digest(part)), "parquet") as writer:
         for table, count, residues in maker.tables(part, None if meter is None else meter.computed):
@@ -220,7 +240,9 @@ def _write_part(path: PathLike, part: list[Sequence], maker: Tabulator, meter: M
 def _begin(maker: Tabulator, device: str, threads: int) -> None:
     """Prepare a worker."""
     limit_threads(threads)
-    maker.model.to(choose_device(device if device == "cpu" else "auto"))
+    # The first device of any kind is what `auto` chooses, and workers may have other kinds.
+    chosen = device == "cpu" or not device.endswith((":0", "cuda", "mps"))
+    maker.model.to(choose_device(device if chosen else "auto"))
 
 
 def _compute_part(

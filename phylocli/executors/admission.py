@@ -65,7 +65,7 @@ class Admission(WorkerPlugin):
         from phylocli.core.errors import MissingDependencyError
         from phylocli.executors.dask_worker import remember
 
-        work = pickle.loads(self._work)  # noqa: S301  from the client of this scheduler
+        work = pickle.loads(self._work)  # noqa: S301  a worker trusts the clients of its scheduler
         if work.prepare is not None:
             try:
                 work.prepare()

@@ -10,7 +10,6 @@ import atexit
 import contextlib
 import logging
 import pickle
-import sys
 import tempfile
 import threading
 import time
@@ -133,6 +132,7 @@ class DaskCluster:
         self._refused: dict[str, str] = {}
         self._accepted = 0
         self._looked = 0.0
+        self._dashboard = ""
         self._lock = threading.Lock()
 
     def __enter__(self) -> DaskCluster:
@@ -143,6 +143,7 @@ class DaskCluster:
 
         self._connection = _connected(self._config)
         client = self._client = self._connection.client
+        self._dashboard = client.dashboard_link or ""
         self._completed = as_completed([], loop=client.loop, with_results=True, raise_errors=False)
         self._connection.engines[self._name] = self
         import cloudpickle
@@ -185,8 +186,8 @@ class DaskCluster:
 
     @property
     def dashboard(self) -> str:
-        """The link to Dask's dashboard."""
-        return self._client.dashboard_link or ""
+        """The link to Dask's dashboard; nothing before the cluster is entered."""
+        return self._dashboard
 
     def start(self, ticket: int, bundle: list[Piece]) -> None:
         """Submit a bundle to the scheduler."""
@@ -355,40 +356,55 @@ def _local(config: ClusterConfig) -> Any:
 
 
 def _batch(config: ClusterConfig) -> Any:
-    try:
-        import dask_jobqueue
-    except ImportError as error:
-        raise MissingDependencyError("batch systems need dask-jobqueue", fix="pip install 'phylocli[dask]'") from error
-    classes = {"slurm": "SLURMCluster", "pbs": "PBSCluster", "sge": "SGECluster", "lsf": "LSFCluster"}
-    given: dict[str, object] = {
-        "queue": config.queue,
-        "account": config.account,
-        "interface": config.interface,
-        "local_directory": config.local_directory,
-        "log_directory": config.log_directory,
-    }
-    limit = _seconds(config.walltime)
-    cluster = getattr(dask_jobqueue, classes[config.type])(
-        cores=config.cores,
-        processes=config.processes,
-        memory=config.memory,
-        walltime=config.walltime,
-        python=config.python or sys.executable,
-        job_script_prologue=list(config.prologue),
-        job_extra_directives=list(config.directives),
-        # Workers leave before the batch system ends them, at different times.
-        worker_extra_args=["--lifetime", f"{int(limit * 0.9)}s", "--lifetime-stagger", f"{int(limit * 0.05)}s"],
-        scheduler_options={"dashboard_address": ":0"},
-        **{name: value for name, value in given.items() if value is not None},
-    )
+    cluster = _jobs(config)
     count = config.workers or config.processes
     least, most = config.adapt or (count, count)
     cluster.adapt(minimum=least, maximum=most)  # also replaces jobs that are lost
     return cluster
 
 
+def _jobs(config: ClusterConfig) -> Any:
+    """Return a cluster of a batch system, without jobs."""
+    try:
+        import dask
+        import dask_jobqueue
+    except ImportError as error:
+        raise MissingDependencyError("batch systems need dask-jobqueue", fix="pip install 'phylocli[dask]'") from error
+    classes = {"slurm": "SLURMCluster", "pbs": "PBSCluster", "sge": "SGECluster", "lsf": "LSFCluster"}
+    # dask-jobqueue's own configuration applies to what the file does not set.
+    names = _parameters(config.type)
+    given = {names[field]: getattr(config, field) for field in names.keys() & config.model_fields_set}
+    own = {name: dask.config.get(f"jobqueue.{config.type}.{name}", None) for name in ("cores", "processes", "memory")}
+    defaults = {name: getattr(config, name) for name, value in own.items() if value is None}
+    limit = _seconds(config.walltime)
+    return getattr(dask_jobqueue, classes[config.type])(
+        walltime=_written(limit, config.type),
+        # Workers leave before the batch system ends them, at different times.
+        worker_extra_args=["--lifetime", f"{int(limit * 0.9)}s", "--lifetime-stagger", f"{int(limit * 0.05)}s"],
+        scheduler_options={"dashboard_address": ":0"},
+        **{**defaults, **{name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}},
+    )
+
+
+def _parameters(system: str) -> dict[str, str]:
+    """Return the parameters of dask-jobqueue, by the field of the configuration."""
+    fields = ("queue", "cores", "processes", "memory", "interface", "python", "local_directory", "log_directory")
+    return {
+        **{name: name for name in fields},
+        "account": "account" if system in ("slurm", "pbs") else "project",
+        "prologue": "job_script_prologue",
+        "directives": "job_extra_directives",
+    }
+
+
 def _seconds(walltime: str) -> int:
     days, _, rest = walltime.rpartition("-")
-    parts = [int(part) for part in rest.split(":")]
-    hours, minutes, seconds = (*parts, 0)[:3]  # 02:00 is two hours
+    hours, minutes, seconds = map(int, rest.split(":"))
     return (int(days or 0) * 24 + hours) * 3600 + minutes * 60 + seconds
+
+
+def _written(seconds: int, system: str) -> str:
+    """Return a time limit as every batch system reads it: LSF has no seconds, and only SLURM has days."""
+    if system == "lsf":
+        return f"{seconds // 3600}:{seconds % 3600 // 60:02}"
+    return f"{seconds // 3600:02}:{seconds % 3600 // 60:02}:{seconds % 60:02}"

@@ -1,7 +1,7 @@
 """Results of an interrupted command on disk: the same command, run again, continues with them.
 
-One file of lines: the key of a piece, a checksum, and the result as text, compressed. The last line may be incomplete, where
-the process was killed. The file is removed when the output is complete.
+One file of lines: the name of the format; then the key of a piece, a checksum, and the result as text, compressed. The last
+line may be incomplete, where the process was killed. The file is removed when the output is complete.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from typing import BinaryIO, Generic, TypeVar
 from phylocli.core.errors import UsageError
 
 logger = logging.getLogger(__name__)
+
+MAGIC = b"phylocli journal 1\n"
+"""The first line, by which a journal is told from a file of the user."""
 
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
@@ -46,19 +49,26 @@ class Journal(Generic[Argument, Result]):
         self._identify, self._encode, self._decode = identify, encode, decode
         self._places: dict[bytes, tuple[int, int]] = {}
         self._file: BinaryIO | None = None
+        self._created = False  # by this command
+        self._used = 0
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[Journal[Argument, Result]]:
-        """Read what an earlier command left; remove the file at the end, unless an error or a signal interrupts it."""
+        """Read what an earlier command left; remove the file at the end, unless an error or a signal interrupts it.
+
+        Raises:
+            UsageError: the file is not a journal.
+        """
         complete = False
+        self._scan()
+        found = len(self._places)
         try:
-            self._scan()
-            if self._places:
-                logger.info(f"continuing with {len(self._places):,} results of an interrupted run: {self._path}")
             yield self
             complete = True
+            if found:
+                logger.info(f"{self._used:,} of {found:,} results of an interrupted run were used: {self._path}")
         except UsageError:
-            complete = True  # the same command cannot continue
+            complete = self._created  # the same command cannot continue, but another may have left the file
             raise
         finally:
             if self._file is not None:
@@ -71,11 +81,17 @@ class Journal(Generic[Argument, Result]):
         """Return the key of a piece."""
         return hashlib.sha256(self._identify(argument).encode()).hexdigest().encode()
 
+    def __contains__(self, key: bytes) -> bool:
+        return key in self._places
+
     def get(self, key: bytes) -> Result | None:
         """Return a recorded result, or None."""
         place = self._places.get(key)
         if place is None or self._file is None:
             return None
+        if not self._used:
+            logger.info(f"continuing with results of an interrupted run: {self._path}")
+        self._used += 1
         self._file.seek(place[0])
         return self._decode(zlib.decompress(base64.b64decode(self._file.read(place[1]))).decode())
 
@@ -84,8 +100,14 @@ class Journal(Generic[Argument, Result]):
         data = base64.b64encode(zlib.compress(self._encode(result).encode(), 1))
         if self._file is None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self._path.open("a+b")
-        self._file.seek(0, os.SEEK_END)
+            try:
+                self._file = self._path.open("x+b")
+            except FileExistsError as error:
+                fix = "wait until it has ended, or name another output"
+                raise UsageError(f"another command writes {self._path}", fix=fix) from error
+            self._created = True
+        if self._file.seek(0, os.SEEK_END) == 0:
+            self._file.write(MAGIC)
         self._file.write(b"%s %s %s\n" % (key, _checksum(data), data))
         self._file.flush()
 
@@ -100,15 +122,27 @@ class Journal(Generic[Argument, Result]):
     def _scan(self) -> None:
         if not self._path.is_file():
             return
+        with self._path.open("rb") as file:
+            start = file.read(len(MAGIC))
+        if not MAGIC.startswith(start):
+            raise UsageError(
+                f"{self._path} is not of an interrupted run of this version",
+                why="finished results would be kept in a file of this name until the output is complete",
+                fix="move it away, or name another output",
+            )
         self._file = self._path.open("r+b")
-        start = 0
+        if start != MAGIC:  # the process was killed at once
+            self._file.truncate(0)
+            return
+        self._file.seek(len(MAGIC))
+        end = len(MAGIC)
         for line in self._file:
             parts = line.split(b" ")
             if not line.endswith(b"\n") or len(parts) != 3 or _checksum(parts[2][:-1]) != parts[1]:
                 break  # the process was killed here
-            self._places[parts[0]] = start + len(parts[0]) + len(parts[1]) + 2, len(parts[2]) - 1
-            start += len(line)
-        self._file.truncate(start)
+            self._places[parts[0]] = end + len(parts[0]) + len(parts[1]) + 2, len(parts[2]) - 1
+            end += len(line)
+        self._file.truncate(end)
 
 
 def _checksum(data: bytes) -> bytes:

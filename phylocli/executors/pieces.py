@@ -8,6 +8,7 @@ import logging
 import pickle
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from phylocli.config.parallel import ClusterConfig
@@ -25,6 +26,9 @@ Result = TypeVar("Result")
 
 HELD_BYTES = 1 << 28
 """Maximum size of results that wait for an earlier piece, before no more pieces are started."""
+
+RECORDED_MOST = 4096
+"""Maximum number of pieces in the journal that wait for an earlier piece, before no more are read."""
 
 BUNDLE_SECONDS = 0.25
 """Duration of a bundle of short pieces, so that the cost of sending it, some milliseconds, does not matter."""
@@ -147,6 +151,13 @@ def _here(
         yield label, result
 
 
+@dataclass(frozen=True)
+class _Recorded:
+    """A result that the journal has; it is read when it is its turn."""
+
+    key: bytes
+
+
 class _Run(Generic[Argument, Result]):
     """The pieces of one call of `run_pieces` on an engine."""
 
@@ -154,7 +165,8 @@ class _Run(Generic[Argument, Result]):
         self._work, self._engine, self._journal = work, engine, journal
         self._again: deque[Piece] = deque()  # pieces whose worker died
         self._running: dict[int, list[Piece]] = {}
-        self._finished: dict[int, tuple[str, bytes | Result | PhylocliError]] = {}
+        self._finished: dict[int, tuple[str, bytes | _Recorded | PhylocliError]] = {}
+        self._recorded = 0  # number of those in the journal
         self._keys: dict[int, bytes] = {}  # of pieces that the journal does not have yet
         self._held = 0  # bytes of finished results
         self._tickets = 0
@@ -183,7 +195,7 @@ class _Run(Generic[Argument, Result]):
         """Return the next pieces to start; none if there are none, or too many results wait."""
         if self._again:
             return [self._again.popleft()]  # alone, so that it is known which piece ends its worker
-        if self._exhausted or self._held > HELD_BYTES:
+        if self._exhausted or self._held > HELD_BYTES or self._recorded >= RECORDED_MOST:
             return []
         mean = self._seconds / self._counted if self._counted else BUNDLE_SECONDS
         size = max(1, min(BUNDLE_MOST, int(BUNDLE_SECONDS / max(mean, 1e-6))))
@@ -196,10 +208,10 @@ class _Run(Generic[Argument, Result]):
             index, label, argument = found
             if self._journal is not None:
                 key = self._journal.key(argument)
-                known = self._journal.get(key)
-                if known is not None:
-                    self._finished[index] = label, known
-                    if not bundle and len(self._finished) >= BUNDLE_MOST:
+                if key in self._journal:
+                    self._finished[index] = label, _Recorded(key)
+                    self._recorded += 1
+                    if self._recorded >= (RECORDED_MOST if bundle else BUNDLE_MOST):
                         break  # they are yielded first
                     continue
                 self._keys[index] = key
@@ -221,18 +233,17 @@ class _Run(Generic[Argument, Result]):
                 self._held += len(result)
             if piece.index in self._keys and isinstance(result, bytes):
                 assert self._journal is not None
-                self._journal.put(self._keys.pop(piece.index), pickle.loads(result))  # noqa: S301  of our own worker
+                self._journal.put(self._keys.pop(piece.index), pickle.loads(result))  # noqa: S301  of a trusted cluster
             self._finished[piece.index] = piece.label, result
 
     def _strike(self, piece: Piece, strikes: int, *, alone: bool) -> None:
         """Run a piece again, unless it has ended too many workers."""
         piece.strikes += strikes if alone else min(strikes, 1)
-        if piece.strikes < (STRIKES if self._work.retries else 1):
+        if piece.strikes < STRIKES:
             self._again.append(piece)
             return
-        count = "its worker" if piece.strikes == 1 else f"{piece.strikes} workers"
         error = PhylocliError(
-            f"{piece.label}: {count} died on it",
+            f"{piece.label}: {piece.strikes} workers died on it",
             why="the system may have ended them for lack of memory, or a library crashed",
             fix=self._work.fix,
         )
@@ -242,5 +253,11 @@ class _Run(Generic[Argument, Result]):
         label, result = self._finished.pop(turn)
         if isinstance(result, bytes):
             self._held -= len(result)
-            return label, pickle.loads(result)  # noqa: S301  of our own worker
+            return label, pickle.loads(result)  # noqa: S301  of a trusted cluster
+        if isinstance(result, _Recorded):
+            assert self._journal is not None
+            self._recorded -= 1
+            known = self._journal.get(result.key)
+            assert known is not None
+            return label, known
         return label, result

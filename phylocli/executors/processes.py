@@ -61,8 +61,13 @@ class Processes:
     def start(self, ticket: int, bundle: list[Piece]) -> None:
         """Start a bundle in an idle process."""
         pool = self._idle.pop()
+        arguments = [piece.argument for piece in bundle]
+        try:
+            future = pool.submit(_perform, arguments)
+        except BrokenProcessPool:  # its process died while it was idle
+            pool = self._replaced(pool)
+            future = pool.submit(_perform, arguments)
         self._running[ticket] = pool
-        future = pool.submit(_perform, [piece.argument for piece in bundle])
         future.add_done_callback(lambda done: self._ended.put((ticket, done)))
 
     def finished(self, *, wait: bool = True) -> list[tuple[int, Done | Died]]:
@@ -75,12 +80,16 @@ class Processes:
                 found.append((ticket, future.result()))
             except BrokenProcessPool:
                 found.append((ticket, Died()))
-                self._pools.remove(pool)
-                pool.end()
-                pool = self._pool()
-                self._pools.append(pool)
+                pool = self._replaced(pool)
             self._idle.append(pool)
         return found
+
+    def _replaced(self, pool: WorkerPool) -> WorkerPool:
+        """Return a new pool for one whose process died."""
+        self._pools.remove(pool)
+        pool.end()
+        self._pools.append(self._pool())
+        return self._pools[-1]
 
     def _pool(self) -> WorkerPool:
         return WorkerPool(1, _begin, (self._work,), grace=self._work.grace, level=self._work.level)

@@ -32,7 +32,6 @@ class Work(Generic[Argument, Result]):
         level: from which on worker processes print messages; None: as this one.
         unit: what a piece is, for messages: `families`.
         fix: advice for a piece that ended its workers.
-        retries: whether a piece whose worker died is run again.
     """
 
     function: Callable[[Argument], Result]
@@ -41,7 +40,6 @@ class Work(Generic[Argument, Result]):
     level: int | None = None
     unit: str = "families"
     fix: str = "use fewer --jobs, or workers with more memory"
-    retries: bool = True
 
 
 @dataclass
@@ -114,7 +112,7 @@ def perform(function: Callable[[Any], Any], arguments: list[bytes]) -> Done:
     results: list[bytes | PhylocliError] = []
     for argument in arguments:
         try:
-            results.append(pickle.dumps(function(pickle.loads(argument)), protocol=5))  # noqa: S301  of our own process
+            results.append(pickle.dumps(function(pickle.loads(argument)), protocol=5))  # noqa: S301  from the command that this worker serves
         except MissingDependencyError:
             raise
         except PhylocliError as error:

@@ -41,12 +41,21 @@ def test_other_values_are_usage_errors_of_the_option(text: str, message: str) ->
         TreeConfig.of(None, {"cluster": text})
 
 
+def test_result_depends_neither_on_the_number_of_processes_nor_on_the_cluster() -> None:
+    assert not {"jobs", "cluster"} & TreeConfig().identity().keys()
+    one, other = (TreeConfig.of(None, {"cluster": f"tcp://node{i}:8786", "jobs": i}) for i in (1, 2))
+    assert one.identity() == other.identity() and one.cluster == "tcp://node1:8786"
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         ("type = 'slurm'\nque = 'long'\n", "no option 'que'"),
         ("type = 'slurm'\nadapt = '9:3'\n", "'9:3' is not a range of workers"),
         ("type = 'slurm'\nwalltime = '1 h'\n", "'1 h' is not a time"),
+        ("type = 'slurm'\nwalltime = '02:00'\n", "'02:00' is not a time; write hours, minutes and seconds"),
+        ("type = 'local'\nwalltime = '02:00:00'\n", "the type 'local' does not use walltime"),
+        ("type = 'address'\naddress = 'tcp://a:1'\ncores = 2\n", "the type 'address' does not use cores"),
         ("type = 'address'\n", "has the type 'address'"),
     ],
 )

@@ -17,7 +17,7 @@ import torch
 
 from phylocli.config.embed import EmbedConfig, Shard
 from phylocli.core.errors import BadInputError, PhylocliError, UsageError
-from phylocli.embed import Embedder, embed_file
+from phylocli.embed import Embedder, embed_file, parts
 from phylocli.embed import disk_space as space
 from phylocli.embed.inputs import Survey, expand, survey
 from phylocli.embed.parts import cut, digest
@@ -170,6 +170,16 @@ def test_a_folder_takes_no_part_of_another_input(
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
     embed_file(one, folder, model=model, shard_size=5)  # goes on with its own
     assert sorted(files(folder)) == [f"part-{i:06d}.parquet" for i in range(4)]
+
+
+def test_part_that_a_worker_wrote_to_another_disk_is_an_error(
+    model: Path, examples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "VISIBLE", 0.0)
+    here = parts.listing
+    monkeypatch.setattr(parts, "listing", lambda folder: here(folder).keys() - {"part-000002.parquet"})
+    with pytest.raises(PhylocliError, match=r"computed 1 part, such as part-000002\.parquet, that are not there"):
+        embed_file(examples / "globins.fasta", tmp_path / "parts", model=model, shard_size=10, jobs=2)
 
 
 def test_pipe_fills_a_folder_and_resumes_with_the_same_input(

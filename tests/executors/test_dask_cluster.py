@@ -17,7 +17,7 @@ import pytest
 from phylocli.config.parallel import ClusterConfig
 from phylocli.core.errors import BadInputError, PhylocliError, ServiceError
 from phylocli.executors import Work, run_pieces
-from phylocli.executors.dask_cluster import DaskCluster, close_clusters
+from phylocli.executors.dask_cluster import DaskCluster, _jobs, close_clusters
 
 logger = logging.getLogger("phylocli.tests")
 
@@ -63,7 +63,9 @@ def test_a_cluster_stays_open_for_the_next_call_of_the_process() -> None:
     assert [result for _, result in run_pieces(Work(abs), [("a", -1), ("b", -2)], cluster=CLUSTER)] == [1, 2]
     dashboards = set()
     for _ in range(2):
-        with DaskCluster(Work(abs), ClusterConfig.parse(CLUSTER)) as engine:
+        engine = DaskCluster(Work(abs), ClusterConfig.parse(CLUSTER))
+        assert (engine.dashboard, engine.workers) == ("", 0)  # asked for by the progress display before it is entered
+        with engine:
             dashboards.add(engine.dashboard)
     assert len(dashboards) == 1 and dashboards.pop().startswith("http://127.0.0.1:")
 
@@ -72,6 +74,30 @@ def test_calls_take_turns_on_one_cluster_so_that_stages_can_be_chained() -> None
     first = run_pieces(Work(abs), ((f"p{i}", -i) for i in range(20)), cluster=CLUSTER)
     second = run_pieces(Work(float), first, cluster=CLUSTER)
     assert list(second) == [(f"p{i}", float(i)) for i in range(20)]
+
+
+@pytest.mark.parametrize(
+    ("system", "lines"),
+    [
+        ("slurm", ["-A mine", "-t 36:30:00", "-p from_configuration", "--mem=4G", "-n 1"]),
+        ("pbs", ["-A mine", "walltime=36:30:00", "-q from_configuration"]),
+        ("sge", ["-P mine", "h_rt=36:30:00", "-q from_configuration"]),
+        ("lsf", ['-P "mine"', "-W 36:30", "-q from_configuration"]),
+    ],
+)
+def test_job_script_has_the_settings_of_the_file_and_else_those_of_jobqueue(system: str, lines: list[str]) -> None:
+    import dask
+    import dask_jobqueue  # noqa: F401  sets its defaults
+
+    config = ClusterConfig.model_validate({"type": system, "account": "mine", "walltime": "1-12:30:00"})
+    with dask.config.set({f"jobqueue.{system}.queue": "from_configuration", "jobqueue.lsf.lsf-units": "mb"}):
+        cluster = _jobs(config)
+        try:
+            script = cluster.job_script()
+        finally:
+            cluster.close()
+    assert [line for line in lines if line not in script] == []
+    assert f"{sys.executable} -m distributed.cli.dask_worker" in script and "--lifetime 118260s" in script
 
 
 OLD_WORKER = "import phylocli; phylocli.__version__ = '0.0.1'; from distributed.cli.dask_worker import main; main()"

@@ -6,17 +6,17 @@ import contextlib
 import functools
 import io
 import os
-import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from subprocess import Popen
+from typing import Any
 
 import pytest
 
-from phylocli.core.errors import BadInputError, PhylocliError
-from phylocli.executors import Work, run_pieces
+from phylocli.core.errors import BadInputError, PhylocliError, UsageError
+from phylocli.executors import Work, pieces, run_pieces
 from phylocli.executors.families import FamilyJournal, family_journal
 from phylocli.formats import read_families
 from phylocli.formats.family import Family
@@ -68,6 +68,66 @@ def test_results_with_other_options_are_computed_anew(tmp_path: Path) -> None:
         assert len((tmp_path / "calls").read_text().split()) == count
 
 
+def interrupted(families: list[Family], calls: Path, output: Path, error: BaseException, **options: Any) -> None:
+    with contextlib.suppress(type(error)), family_journal(output, "test", {}, **options) as journal:
+        list(results(families, calls, journal))
+        raise error
+
+
+def test_results_are_computed_anew_if_a_file_that_they_depend_on_has_other_content(tmp_path: Path) -> None:
+    families = [found.family for found in simulate_families(number=1, tips=4, length=20)]
+    file, calls = tmp_path / "file", tmp_path / "calls"
+    options: list[dict[str, Any]] = [{"files": [file]}, {"file_of": lambda family: file}]
+    for option in options:
+        calls.write_text("")
+        for content, count in (("a", 1), ("a", 1), ("b", 2)):
+            file.write_text(content)
+            interrupted(families, calls, tmp_path / "o.sto", KeyboardInterrupt(), **option)
+            assert len(calls.read_text().split()) == count
+
+
+def test_an_error_of_usage_leaves_the_results_of_an_earlier_command(tmp_path: Path) -> None:
+    families = [found.family for found in simulate_families(number=1, tips=4, length=20)]
+    output, calls = tmp_path / "o.sto", tmp_path / "calls"
+    for error, kept in ((UsageError("wrong"), False), (KeyboardInterrupt(), True), (UsageError("wrong"), True)):
+        interrupted(families, calls, output, error)
+        assert Path(f"{output}.partial").exists() == kept
+
+
+@pytest.mark.parametrize("content", [b"my notes\n", b"phylocli journal 2\n"])
+def test_file_of_the_user_is_neither_changed_nor_removed(tmp_path: Path, content: bytes) -> None:
+    partial = tmp_path / "o.sto.partial"
+    partial.write_bytes(content)
+    with (
+        pytest.raises(UsageError, match="is not of an interrupted run"),
+        family_journal(tmp_path / "o.sto", "test", {}) as journal,
+    ):
+        list(results([], tmp_path / "calls", journal))
+    assert partial.read_bytes() == content
+
+
+def test_only_some_results_of_the_journal_are_read_before_their_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pieces, "RECORDED_MOST", 5)
+    monkeypatch.setattr(pieces, "BUNDLE_MOST", 3)
+    families = [found.family for found in simulate_families(number=30, tips=4, length=20)]
+    interrupted(families[1:], tmp_path / "calls", tmp_path / "o.sto", KeyboardInterrupt())
+    read = 0
+
+    def source() -> Iterator[tuple[str, Family]]:
+        nonlocal read
+        for read, family in enumerate(families, 1):  # noqa: B007
+            yield family.label, family
+
+    with family_journal(tmp_path / "o.sto", "test", {}) as journal:
+        work = Work(functools.partial(annotate, str(tmp_path / "calls")))
+        found = run_pieces(work, source(), jobs=2, journal=journal)
+        next(found)
+        assert read <= 10
+        assert len(list(found)) == 29
+
+
 def test_killed_command_goes_on_where_it_was_and_leaves_no_process(
     phylocli_spawn: Callable[..., Popen[bytes]],
     cli: Callable[..., object],
@@ -75,18 +135,22 @@ def test_killed_command_goes_on_where_it_was_and_leaves_no_process(
     simulated_file: Callable[..., Path],
 ) -> None:
     source, output, partial = simulated_file(14, 24), tmp_path / "trees.sto", tmp_path / "trees.sto.partial"
-    process = phylocli_spawn("tree", source, "--jobs", "2", "-o", output)
-    for _ in range(3000):
-        if partial.exists() and partial.read_bytes().count(b"\n") >= 2:
-            break
-        time.sleep(0.02)
-    workers = [int(word) for word in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    known = partial.read_bytes().count(b"\n")
-    assert 2 <= known < 14 and not output.exists()
+    pipe = tmp_path / "pipe.sto"
+    os.mkfifo(pipe)
+    process = phylocli_spawn("tree", pipe, "--jobs", "2", "-o", output)
+    with pipe.open("w") as stream:  # open, so that the command waits for more families when it is killed
+        records = source.read_text().split("//\n")[:7]
+        stream.write("".join(f"{record}//\n" for record in records))
+        stream.flush()
+        while process.poll() is None and not (partial.exists() and partial.read_bytes().count(b"\n") >= 3):
+            time.sleep(0.02)
+        workers = [int(word) for word in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+        process.kill()
+        process.wait()
+    known = partial.read_bytes().count(b"\n") - 1
+    assert 2 <= known <= 7 and not output.exists()
     result = cli("tree", source, "-o", output)
-    assert f"continuing with {known} results" in result.output or f"continuing with {known - 1} results" in result.output  # type: ignore[attr-defined]
+    assert f"{known} of {known} results of an interrupted run were used" in result.output  # type: ignore[attr-defined]
     cli("tree", source, "-o", tmp_path / "whole.sto")
     assert output.read_bytes() == (tmp_path / "whole.sto").read_bytes()
     assert len(list(read_families(output))) == 14

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 
 from phylocli.core.errors import BadInputError, MissingDependencyError, PhylocliError
 from phylocli.executors import Work, pieces, run_all, run_pieces, work
+from phylocli.executors.processes import Processes
 
 
 def square(number: int) -> int:
@@ -58,6 +61,19 @@ def test_piece_whose_worker_is_killed_is_computed_by_another(tmp_path: Path) -> 
     found = list(run_pieces(Work(fatal_once), arguments, jobs=2))
     assert [result for _, result in found] == list(range(12))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "5", "9"]
+
+
+def test_death_of_a_process_that_is_idle_goes_unnoticed() -> None:
+    with Processes(Work(abs), 1) as engine:
+        for ticket in range(3):
+            engine.start(ticket, [work.Piece(0, "p", pickle.dumps(-ticket))])
+            ((_, outcome),) = engine.finished()
+            assert isinstance(outcome, work.Done) and outcome.results == [pickle.dumps(ticket, protocol=5)]
+            (pool,) = engine._pools
+            (process,) = pool._processes.values()
+            process.kill()
+            while not pool._broken:  # type: ignore[attr-defined]
+                time.sleep(0.01)
 
 
 def test_piece_that_ends_three_workers_fails_and_the_others_complete() -> None:
