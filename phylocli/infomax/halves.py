@@ -30,6 +30,8 @@ from phylocli.formats.streams import PathLike, atomic_path
 
 logger = logging.getLogger(__name__)
 
+VERSION = 1
+"""Raised by any change that changes the halves of the same families."""
 BINS = 4
 """Bins of a half."""
 LETTERS = len(AMINO_ACIDS)
@@ -118,7 +120,7 @@ def make_halves(
     Raises:
         BadInputError: too few families or members, a family that is not aligned, or one that is in both files.
     """
-    digest = hashlib.sha256(f"{count} {members} {scored} {BINS}".encode())
+    digest = hashlib.sha256(f"{VERSION} {count} {members} {scored}".encode())
     for source in (families, *([] if evaluate is None else [evaluate])):
         with Path(source).open("rb") as stream:
             digest.update(hashlib.file_digest(stream, "sha256").digest())

@@ -20,6 +20,7 @@ from phylocli.formats.pages import page, table
 from phylocli.formats.pictures import figure_as_svg
 from phylocli.formats.provenance import provenance
 from phylocli.formats.streams import STDIO, PathLike, locks, write_text
+from phylocli.infomax import training
 from phylocli.infomax.experiments import Cell, Experiment, load
 from phylocli.infomax.halves import make_halves, read_halves
 from phylocli.infomin.replicated import finite, means, remembered, write_tables
@@ -133,6 +134,7 @@ def _run_one(task: Task) -> list[dict[str, Any]]:
     experiment = load(name)
     own = {option: getattr(config, option) for option in experiment.OPTIONS}
     key: dict[str, Any] = {"experiment": name, "cell": cell, "seed": seed, "options": own}
+    key["versions"] = [experiment.VERSION, training.VERSION]
     data = None
     if halves is not None:
         key["halves"], data = halves.stem, read_halves(halves)

@@ -23,6 +23,8 @@ ANY = (-math.inf, math.inf)
 QUALITIES = {"accuracy": UNIT, "knn": UNIT, "usable_nats": ANY, "seen_accuracy": UNIT}
 """Measures of quality by family, with their bounds: on members of families that were not trained on, accuracy of a linear
 probe and of the nearest neighbour and usable nats; on held-out members of training families, accuracy of a linear probe."""
+VERSION = 1
+"""Raised by any change of encoders, training or measures that changes the rows of runs."""
 PENALTY = 1.0
 FLOOR = 1e-3
 """Probability that the probe distributes over all families, so that one confident error does not decide the mean."""

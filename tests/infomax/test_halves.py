@@ -77,6 +77,13 @@ def test_as_many_families_are_trained_on_as_were_asked_for_if_there_are_enough(
         assert (trained // 8, len(arrays["unseen_halves"]) // 8) == expected
 
 
+def test_halves_of_another_version_are_made_again(families: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = {"count": 4, "members": 20, "scored": 3}
+    before = make_halves(families, None, tmp_path, **sizes)
+    monkeypatch.setattr("phylocli.infomax.halves.VERSION", 99)
+    assert make_halves(families, None, tmp_path, **sizes) != before
+
+
 def test_a_family_in_both_files_is_refused(families: Path, tmp_path: Path) -> None:
     from phylocli.formats import read_families
 

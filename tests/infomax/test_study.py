@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import polars as pl
@@ -13,7 +14,7 @@ import torch
 
 from phylocli.config.infomax import InfomaxConfig
 from phylocli.core.errors import UsageError
-from phylocli.infomax import study
+from phylocli.infomax import study, training
 from phylocli.infomax.experiments import ceilings, channel
 from phylocli.tree.information import log_ratio, site_information
 from phylocli.tree.models import substitution_model
@@ -101,6 +102,18 @@ def test_sizes_too_small_for_the_probe_are_usage_errors_that_name_the_option(
         study(tmp_path / "out", **{option: least - 1})
     assert not (tmp_path / "out").exists()
     assert getattr(InfomaxConfig(**{option: least}), option) == least
+
+
+@pytest.mark.parametrize("module", [ceilings, training])
+def test_runs_of_another_version_are_repeated(
+    quick: pytest.MonkeyPatch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: ModuleType
+) -> None:
+    monkeypatch.setattr(ceilings, "ESTIMATORS", ("infonce",))
+    monkeypatch.setattr(ceilings, "NAMES", ("InfoNCE",))
+    for version, files in ((7, 1), (7, 1), (8, 2)):
+        monkeypatch.setattr(module, "VERSION", version)
+        study(tmp_path, seeds=[0], experiments=["ceilings"])
+        assert len(list((tmp_path / "runs" / "ceilings").iterdir())) == files
 
 
 def test_intervals_are_over_seeds(quick: pytest.MonkeyPatch, tmp_path: Path) -> None:

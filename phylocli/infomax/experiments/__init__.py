@@ -3,6 +3,7 @@
 - `TITLE`, the heading of its figure, and `ABOUT`, a sentence for the page;
 - `BY`: columns that identify a point of the figure; `VALUES`: the measured columns, with their least and greatest values;
 - `OPTIONS`: fields of `InfomaxConfig` that its runs depend on, besides their cells;
+- `VERSION`: raised by any change of the module's code or constants that changes its rows, so that earlier runs are repeated;
 - `cells(config)`: the settings of the runs, as JSON objects; each is run with every seed;
 - `run(cell, seed, config, halves)`: the rows of one run, each with the columns of `BY` and `VALUES`; under `seeded`, so
   that they do not depend on the state of PyTorch's generator;
@@ -34,6 +35,7 @@ class Experiment(Protocol):
     BY: tuple[str, ...]
     VALUES: dict[str, tuple[float, float]]
     OPTIONS: tuple[str, ...]
+    VERSION: int
 
     def cells(self, config: InfomaxConfig) -> list[Cell]:
         """Return the settings of the runs."""

@@ -25,6 +25,7 @@ ABOUT = (
 BY = ("estimator", "layer")
 VALUES = dict(QUALITIES)
 OPTIONS = ("steps", "batch")
+VERSION = 1
 DEPTH = 5
 ESTIMATORS = ("untrained", "infonce", "jsd", "nwj")
 

@@ -23,6 +23,7 @@ ABOUT = (
 BY = ("estimator", "pairs", "true_nats")
 VALUES = {"nats": (-math.inf, math.inf), "sd": (0.0, math.inf)}
 OPTIONS = ()
+VERSION = 1
 ESTIMATORS = ("infonce", "nwj", "dv", "smile", "leave-one-out")
 NAMES = ("InfoNCE", "NWJ", "Donsker–Varadhan", "SMILE", "leave-one-out (upper)")
 PAIRS = (16, 64, 256)

@@ -33,6 +33,7 @@ ABOUT = (
 BY = ("critic", "estimator", "distance")
 VALUES = {"nats": (-math.inf, math.inf), "sd": (0.0, math.inf), "true_nats": (0.0, math.inf)}
 OPTIONS = ("sites", "alpha", "critic_steps")
+VERSION = 1
 
 CRITICS = {"true": "true likelihood ratio", "scores": "learned substitution scores", "perceptrons": "perceptrons"}
 ESTIMATORS = ("infonce", "smile", "nwj")

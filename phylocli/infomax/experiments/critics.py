@@ -25,6 +25,7 @@ ABOUT = (
 BY = ("estimator", "critic")
 VALUES = {"nats": ANY, **QUALITIES}
 OPTIONS = ("steps", "batch")
+VERSION = 1
 CRITICS = ("bilinear", "separable:hidden=32", "separable:hidden=256", "concatenated:hidden=32")
 ESTIMATORS = ("infonce", "jsd")
 

@@ -23,6 +23,7 @@ ABOUT = (
 BY = ("encoder", "estimator", "until_nats")
 VALUES = {"reached": (0.0, 1.0), "step": ANY, "nats": ANY, **QUALITIES}
 OPTIONS = ("steps", "batch", "until_nats")
+VERSION = 1
 ENCODERS = ("linear", "perceptron", "convolutional")
 ESTIMATORS = ("infonce", "nwj", "jsd", "dv")
 """SMILE is not among them: its critic is trained by the Jensen–Shannon objective, so its runs are those of `jsd`."""

@@ -29,6 +29,7 @@ ABOUT = (
 BY = ("encoder", "step")
 VALUES = {"nats": ANY, **QUALITIES, "ceiling_nats": ANY, "log10_condition": ANY, "inverse_error": (0.0, math.inf)}
 OPTIONS = ("steps", "batch")
+VERSION = 1
 RUNS = {
     "realnvp": "RealNVP, InfoNCE",
     "realnvp-adversarial": "RealNVP, against a probe",
