@@ -243,7 +243,11 @@ def _located(cls: type[Config], values: Mapping[str, Any], folder: Path) -> dict
             found[name] = _located(below, value, folder)
         elif Cli.of(field).file or Path in (field.annotation, *typing.get_args(field.annotation)):
             parts = value if isinstance(value, list | tuple) else [value]
-            paths = [str(folder / str(part)) if part and _exists(folder / str(part)) else part for part in parts]
+            words = Cli.of(field).also  # never a file, even if there is one of that name
+            paths = [
+                str(folder / str(part)) if part and part not in words and _exists(folder / str(part)) else part
+                for part in parts
+            ]
             found[name] = paths if isinstance(value, list | tuple) else paths[0]
     return found
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from phylocli.config.base import Layer
 from phylocli.config.parallel import ClusterConfig
 from phylocli.config.tree import TreeConfig
 from phylocli.core.errors import BadInputError, UsageError
@@ -25,6 +26,13 @@ def test_file_describes_the_jobs_of_a_batch_system(tmp_path: Path) -> None:
     assert (found.queue, found.cores, found.processes, found.adapt) == ("long", 8, 8, (1, 200))
     path.write_text('[cluster]\ntype = "pbs"\n')
     assert ClusterConfig.parse(str(path)).type == "pbs"
+
+
+def test_file_of_a_cluster_is_relative_to_the_file_that_names_it_and_a_batch_system_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "slurm").mkdir()
+    (tmp_path / "mine.toml").write_text('type = "pbs"\n')
+    for text, found in (("slurm", "slurm"), ("mine.toml", str(tmp_path / "mine.toml"))):
+        assert TreeConfig.layered([Layer("phylocli.toml", {"cluster": text}, folder=tmp_path)]).cluster == found
 
 
 @pytest.mark.parametrize(
