@@ -113,7 +113,10 @@ class Objective(nn.Module):
                 f"alpha must be between 0 and 1, not {alpha}", fix="1 is the autoencoder alone, 0 contrast alone"
             )
         if not 0 < removed < 1 or span < 1:
-            raise UsageError("mae removes a fraction between 0 and 1, in spans of at least 1 residue")
+            raise UsageError(
+                f"mae cannot remove a fraction of {removed:g} in spans of {span:g} residues",
+                fix="choose a fraction between 0 and 1, and spans of at least 1 residue",
+            )
         self.alpha = alpha
         self.contrast: nn.Module | None = None
         needs = Requirements(views="first", negatives=False)
