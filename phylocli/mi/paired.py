@@ -162,10 +162,9 @@ def _with_label(first: EmbeddingTable, known: Dataset, label: str, name: str, so
         ) / column.std()  # double precision: years and ids are large relative to their spread
         return Paired(ids, first.vectors_for(ids), centred.astype(np.float32))
     if label not in known.classes:
-        why = next((f"{role}: {why}" for column, role, why in known.taken if column == label), None)
         raise UsageError(
             f"{source}: the column {label!r} is neither classes nor a quantity",
-            why=why,
+            why=known.interpretation_of(label),
             fix="choose another column, or read it by --classes or --quantities",
         )
     class_of = {i: int(code) for i, code in zip(known.ids, known.classes[label], strict=True) if code >= 0}

@@ -165,10 +165,9 @@ def _read(
         frame, source, columns=[column], split_by=config.group_by, resample_by=config.group_by, options=columns.among(wanted)
     )
     if column not in data.classes:
-        why = next((f"{role}: {why}" for name, role, why in data.taken if name == column), None)
         raise UsageError(
             f"{source}: the column {column!r} does not contain classes",
-            why=why,
+            why=data.interpretation_of(column),
             fix="choose another, or read it by --classes",
         )
     if column not in levels(data):

@@ -194,6 +194,10 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def interpretation_of(self, column: str) -> str | None:
+        """Return what a column was taken for, and why, for messages; None if there is no such column."""
+        return next((f"{role}: {why}" for name, role, why in self.taken if name == column), None)
+
     def rows_of(self, split: str) -> IntArray:
         """Return the rows of a split, shape (rows,)."""
         return np.flatnonzero(np.array(self.split, dtype=object) == split) if self.split else np.zeros(0, dtype=np.int64)
