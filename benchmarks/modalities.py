@@ -1,6 +1,7 @@
 """Modalities: families of unseen clans named by text, GO terms, and retrieval of structure letters; resumable.
 
     python benchmarks/modalities.py DATA --go-names TERMS.tsv -o FOLDER [--steps 150] [--only naming|go|structure]
+    python benchmarks/modalities.py DATA -o FOLDER --only masked [--masked-steps 200] [--seeds 0,1,2]
 
 DATA is the folder of the evaluation sets; TERMS.tsv has the columns `term` and `name` of GO terms (GO.db, QuickGO). Two
 models are trained. `text` (`--recipe clip --modalities sequence,text`, the default model as a locked encoder of sequences)
@@ -17,13 +18,18 @@ default model as locked encoder, too) the training chains. Their settings are th
 - structure: the sequence of each validation chain is searched among the structure letters of all, and back. Baselines:
   random order, and the order by difference in length, which is 0 for the right one; its ties are also ordered by the model.
 
-Intervals are 95 % bootstraps: over families, over proteins, and over chains.
+- masked: masked autoencoding alone, beside contrast, and contrast alone, at equal steps: small encoders, trained on 400
+  families of `families/train`, 20 members each, with the same pairs of homologs. Vectors are compared by the nearest member
+  of dev families, residue vectors by a linear classifier of the 3Di letters of chains (300 of `train`, 200 of `valid`).
+
+Intervals are 95 % bootstraps: over families, over proteins, and over chains; of `masked` of the means over seeds.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import itertools
 import json
 import shutil
 import subprocess
@@ -272,22 +278,138 @@ def structure(chains: pl.DataFrame, model: MultimodalModel) -> None:
     print(shown("random", {k: (x / n, x / n, x / n) for k, x in (("a", 1), ("b", 10), ("c", 1), ("d", 10))}))
 
 
+MASKED = {
+    "reconstruction alone": ["--recipe", "mae"],
+    "reconstruction beside contrast": ["--recipe", "mae", "--set", "objective.alpha=0.5"],
+    "contrast alone, of what is left": ["--recipe", "mae", "--set", "objective.alpha=0"],
+    "contrast alone, of whole sequences": ["--recipe", "simclr", "--set", "objective.name=infonce"],
+    "without training": [],
+}
+"""Options of each variant of `masked`; all contrast by InfoNCE at temperature 0.1."""
+
+
+def fewer(family: phylocli.Family, members: int) -> phylocli.Family:
+    """Return a family reduced to a maximum number of members, sampled with a fixed seed."""
+    order = np.random.default_rng(0).permutation(len(family))[:members]
+    return family.subset({family.ids[k] for k in order})
+
+
+def masked(data: Path, folder: Path, steps: int, seeds: list[int]) -> None:
+    """Print how well vectors retrieve dev families and clans, and residue vectors tell 3Di letters, for each variant."""
+    training = folder / "masked.sto.gz"
+    if not training.is_file():
+        first = itertools.islice(phylocli.read_families(data / "families" / "train.sto.gz"), 400)
+        phylocli.write_families(phylocli.infer_trees((fewer(f, 20) for f in first), jobs=1), training)
+    dev = families(data, "dev")
+    chains = pl.read_csv(data / "structures" / "chains.tsv.gz", separator="\t")
+    chains = chains.filter(pl.col("sequence").str.len_chars() <= LONGEST)
+    parts = [chains.filter(pl.col("split") == s).sample(n, seed=0) for s, n in (("train", 300), ("valid", 200))]
+    print("\n| | family | clan | 3Di accuracy | 3Di, nats |\n|---|---|---|---|---|")
+    for name, given in MASKED.items():
+        found: list[dict[str, Floats]] = []
+        for seed in seeds:
+            kept = folder / f"masked-{steps}" / f"{'_'.join(given[1::2]) or 'untrained'}-{seed}"
+            if not (kept / "values.npz").is_file():
+                model = kept / "run" / "model"
+                if given:
+                    base = [
+                        "--steps",
+                        str(steps),
+                        "--seed",
+                        str(seed),
+                        *MASKED_SETTINGS,
+                        "--resume",
+                        "-o",
+                        str(kept / "run"),
+                    ]
+                    subprocess.run([sys.executable, "-m", "phylocli", "train", str(training), *given, *base], check=True)
+                else:
+                    phylocli.Model.create("convolutional", preset="tiny", seed=seed).save(model)
+                np.savez(kept / "values.npz", **evaluated(phylocli.load_model(model), dev, *parts))
+            found.append(dict(np.load(kept / "values.npz")))
+        cells = []
+        for key in ("family", "clan", "accuracy", "nats"):
+            groups = found[0][f"{key} of"]
+            value, low, high = interval(np.mean([f[key] for f in found], axis=0), groups)
+            each = [interval(f[key], groups)[0] for f in found]
+            cells.append(f"{value:.3f} ({low:.3f}–{high:.3f}; seeds {min(each):.3f}–{max(each):.3f})")
+        print(f"| {name} | {' | '.join(cells)} |", flush=True)
+
+
+MASKED_SETTINGS = [
+    part
+    for setting in ("encoder.preset=tiny", "view.name=phylogenetic+crop", "batch.pairs=48", "log.mfu=false")
+    for part in ("--set", setting)
+]
+
+
+def evaluated(model: phylocli.Embedder, dev: pl.DataFrame, training: pl.DataFrame, valid: pl.DataFrame) -> dict[str, Any]:
+    """Return whether the nearest member is of the family, and of the clan among other families; and per chain the accuracy
+    of 3Di letters and their cross-entropy; each with the number of the family or chain it is of."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
+
+    vectors = model.pooled(dev["sequence"].to_list())
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    family, clan = dev["family"].to_numpy(), dev["clan"].to_numpy()
+    cosines = unit @ unit.T
+    np.fill_diagonal(cosines, -2)
+    same = family[:, None] == family[None]
+    nearest = family[cosines.argmax(1)] == family
+    relatives = (clan[:, None] == clan[None]) & (clan[:, None] != "") & ~same
+    has = relatives.any(1)
+    outside = np.where(same, -2, cosines)[has].argmax(1)
+    of = np.unique(family, return_inverse=True)[1]
+
+    def residues(chains: pl.DataFrame) -> list[Floats]:
+        return [np.asarray(x, dtype=np.float64) for x in model.residues(chains["sequence"].to_list())]
+
+    seen, states = np.concatenate(residues(training)), np.array(list("".join(training["three_di"])))
+    scaler = StandardScaler().fit(seen)
+    classifier = LogisticRegression(C=1.0, max_iter=400).fit(scaler.transform(seen), states)
+    place = {letter: k for k, letter in enumerate(classifier.classes_)}
+    scores = {"accuracy": [], "nats": []}
+    for x, letters in zip(residues(valid), valid["three_di"], strict=True):
+        logs = classifier.predict_log_proba(scaler.transform(x))
+        truth = np.array([place[letter] for letter in letters])
+        scores["accuracy"].append(float((logs.argmax(1) == truth).mean()))
+        scores["nats"].append(float(-logs[np.arange(len(truth)), truth].mean()))
+    own = np.arange(len(valid))
+    return {
+        "family": nearest.astype(np.float64),
+        "family of": of,
+        "clan": relatives[has][np.arange(has.sum()), outside].astype(np.float64),
+        "clan of": np.unique(family[has], return_inverse=True)[1],
+        **{key: np.array(values) for key, values in scores.items()},
+        "accuracy of": own,
+        "nats of": own,
+    }
+
+
 def main() -> None:
     """Run it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--go-names", type=Path, required=True)
+    parser.add_argument("--go-names", type=Path)
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--structure-steps", type=int, default=120)
     parser.add_argument("--proteins", type=int, default=1500)
     parser.add_argument("--tested", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", action="append", choices=["naming", "go", "structure"])
+    parser.add_argument("--masked-steps", type=int, default=200)
+    parser.add_argument("--seeds", default="0,1,2", help="of 'masked'")
+    parser.add_argument("--only", action="append", choices=["naming", "go", "structure", "masked"])
     options = parser.parse_args()
     console.show_messages(console.QUIET)
-    folder, wanted = options.output, set(options.only or ["naming", "go", "structure"])
+    folder, wanted = options.output, set(options.only or ["naming", "go", "structure", "masked"])
     folder.mkdir(parents=True, exist_ok=True)
+    if "masked" in wanted:
+        masked(options.data, folder, options.masked_steps, [int(seed) for seed in options.seeds.split(",")])
+    if wanted == {"masked"}:
+        return
+    if options.go_names is None:
+        parser.error("--go-names is needed")
     named = pl.read_csv(options.go_names, separator="\t")
     names = {t: n for t, n in named.select("term", "name").iter_rows() if t != n}
     seed = ["--seed", str(options.seed), "--set", "log.mfu=false"]

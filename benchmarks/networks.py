@@ -3,7 +3,7 @@
     python benchmarks/networks.py functions DATA -o OUT     # Deep Graph Infomax against embeddings and label propagation
     python benchmarks/networks.py trees DATA -o OUT         # InfoGraph against statistics of trees
     python benchmarks/networks.py figure OUT -o docs/images # both results as networks-benchmark.svg
-    python benchmarks/networks.py page NETWORK.html         # CPU time of a frame while a page is zoomed, in Chromium
+    python benchmarks/networks.py page -o OUT               # frames per second of a page of 50,000 nodes, in Chromium
 
 `functions`: proteins with one of the most frequent terms of GO (molecular function), embedded by the default model; a few
 proteins of each term have labels, those of all others are predicted by logistic regression on raw embeddings, on Deep Graph
@@ -15,8 +15,10 @@ one distribution of heights; graph vectors against Colless' index, gamma, height
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gzip
 import json
+import os
 import re
 import subprocess
 import sys
@@ -25,6 +27,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -251,47 +254,110 @@ def figure(results: Path, out: Path) -> dict[str, object]:
     return {"figure": str(out / "networks-benchmark.svg")}
 
 
-def page(path: Path) -> dict[str, object]:
-    """Return the CPU time and the wall time of a frame while the page is zoomed."""
+MOVES = {
+    "pan": "left += 7 * Math.sin(k / 9); x = left; fire('pointermove', x, 400);",
+    "zoom": "fire('wheel', 500, 400, { deltaY: k % 60 < 30 ? -60 : 60 });",
+    "hover": "fire('pointermove', 200 + 5 * (k % 120), 250 + 3 * (k % 97));",
+}
+"""What a person does with the mouse in frame k."""
+SECONDS = 6.0
+
+
+def frames(browser: Any, move: str) -> Floats:
+    """Return the durations of the frames of a page, in ms, while the mouse does something in each."""
+    script = """new Promise((done) => {
+      const map = document.getElementById('map'), box = map.getBoundingClientRect(), times = [];
+      let k = 0, left = 500, x = 0, before = 0;
+      const fire = (kind, x, y, more) => map.dispatchEvent(new (kind === 'wheel' ? WheelEvent : PointerEvent)(kind,
+        { clientX: box.left + x, clientY: box.top + y, pointerId: 1, bubbles: true, cancelable: true, ...more }));
+      map.setPointerCapture = () => {};
+      if (PANS) fire('pointerdown', left, 400);
+      const start = performance.now();
+      const step = (now) => {
+        if (before) times.push(now - before);
+        before = now;
+        if (now - start > MILLISECONDS) { fire('pointerup', x, 400); done(times); return; }
+        MOVE; k++;
+        requestAnimationFrame(step);
+      };
+      requestAnimationFrame(step); })"""
+    script = script.replace("MOVE;", MOVES[move]).replace("PANS", str(move == "pan").lower())
+    return np.array(browser.run(script.replace("MILLISECONDS", str(SECONDS * 1000))))
+
+
+def cpu_seconds(root: int) -> float:
+    """Return the CPU time of a process and of all that it has started."""
+    children: dict[int, list[int]] = {}
+    used: dict[int, float] = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            with contextlib.suppress(OSError):
+                fields = (folder / "stat").read_text().rsplit(")", 1)[1].split()
+                children.setdefault(int(fields[1]), []).append(int(folder.name))
+                used[int(folder.name)] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    found, waiting = 0.0, [root]
+    while waiting:
+        number = waiting.pop()
+        found += used.get(number, 0.0)
+        waiting += children.get(number, [])
+    return found
+
+
+def page(out: Path, path: Path | None, count: int = 50_000, degree: int = 8) -> None:
+    """Print the times of frames of a page; None: of a simulated network of so many nodes and edges per node."""
     root = Path(__file__).resolve().parents[1]
     sys.path.insert(0, str(root / "tests" / "services"))
     from browser import Browser
 
-    script = """new Promise((done) => { const map = document.getElementById('map'), box = map.getBoundingClientRect();
-      let k = 0; const start = performance.now();
-      const step = () => { if (k++ === 60) { done((performance.now() - start) / 60); return; }
-        const place = { clientX: box.left + 300 + k, clientY: box.top + 300, bubbles: true, cancelable: true };
-        map.dispatchEvent(new WheelEvent('wheel', { deltaY: k < 30 ? -60 : 60, ...place }));
-        requestAnimationFrame(step); };
-      requestAnimationFrame(step); })"""
-
-    def cpu() -> float:
-        own = subprocess.run(["ps", "-eo", "cputimes,args"], capture_output=True, text=True, check=True).stdout
-        return float(sum(int(line.split()[0]) for line in own.splitlines() if folder in line))
-
+    if path is None and not (path := out / f"{count}-{degree}.html").is_file():
+        rng = np.random.default_rng(0)
+        group = np.sort((rng.pareto(1.2, count) * 40).astype(int) % max(2, count // 60))
+        a = rng.integers(0, count, count * degree)
+        near = np.clip(a + rng.geometric(0.03, len(a)) * rng.choice([-1, 1], len(a)), 0, count - 1)
+        b = np.where(
+            group[near] == group[a], near, np.where(rng.random(len(a)) < 0.02, rng.integers(0, count, len(a)), near)
+        )
+        ends = np.unique(np.sort(np.c_[a, b][a != b], axis=1), axis=0)
+        weights = rng.beta(4, 2, len(ends)).round(3)
+        edges = pl.DataFrame({"source": [f"p{k}" for k in ends[:, 0]], "target": [f"p{k}" for k in ends[:, 1]]})
+        edges.with_columns(weight=weights).write_parquet(out / "edges.parquet")
+        command = [sys.executable, "-m", "phylocli", "network", str(out / "edges.parquet"), "-o", str(path)]
+        subprocess.run(command, check=True)
+    print(f"{path.name}, window of 1,200 x 900 pixels, Chromium without a GPU, {SECONDS:g} s each\n")
+    print("| | frames per second | 95th percentile of a frame, ms | CPU per frame, ms |\n|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder, Browser(Path(folder)) as browser:
         start = time.monotonic()
         browser.open(path.resolve().as_uri())
-        browser.wait("document.documentElement.dataset.woven === 'true'")
+        ready = time.monotonic() - start
+        browser.wait("document.documentElement.dataset.edgesDrawn === 'true'")
         complete = time.monotonic() - start
-        before, wall = cpu(), float(browser.run(script))
-        return {"complete_s": complete, "frame_wall_ms": wall, "frame_cpu_ms": (cpu() - before) / 60 * 1000}
+        browser.screenshot(out / "whole.png")
+        for move in MOVES:
+            before = cpu_seconds(browser.process)
+            times = frames(browser, move)
+            used = 1000 * (cpu_seconds(browser.process) - before) / len(times)
+            if move == "zoom":
+                browser.screenshot(out / "moving.png")
+            print(f"| {move} | {1000 / times.mean():.0f} | {np.quantile(times, 0.95):.0f} | {used:.0f} |", flush=True)
+        browser.wait("document.documentElement.dataset.edgesDrawn === 'true'")
+        browser.screenshot(out / "rest.png")
+    print(f"\nThe page answers after {ready:.1f} s, and all edges are drawn after {complete:.1f} s.")
 
 
 def main() -> None:
     """Run one part, and print and write its figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=("functions", "trees", "figure", "page"))
-    parser.add_argument("data", type=Path)
-    parser.add_argument("-o", "--output", type=Path)
+    parser.add_argument("data", type=Path, nargs="?", help="of 'page': a page to measure instead of a simulated one")
+    parser.add_argument("-o", "--output", type=Path, required=True)
     given = parser.parse_args()
-    if given.output is not None:
-        given.output.mkdir(parents=True, exist_ok=True)
+    given.output.mkdir(parents=True, exist_ok=True)
     if given.part == "page":
-        found = page(given.data)
-    elif given.output is None:
-        parser.error("give -o OUT")
-    elif given.part == "figure":
+        page(given.output, given.data)
+        return
+    if given.data is None:
+        parser.error(f"'{given.part}' needs a folder")
+    if given.part == "figure":
         found = figure(given.data, given.output)
     else:
         found = functions(given.data, given.output) if given.part == "functions" else trees(given.output)

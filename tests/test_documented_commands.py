@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import polars as pl
 import pytest
+import text_checkpoints
 import typer.main
 from standin import Standin
 from typer._click.exceptions import NoSuchOption, UsageError
@@ -34,7 +35,8 @@ PARSED_ONLY = {
     r"phylocli .*--benchmark": "needs published data",
     r"phylocli run (?!examples/demo|.*--dry-run)": "files of the reader's, or tests/cli/test_run.py runs it",
     r"encoder.name=plm": "needs a checkpoint, or downloads one",
-    r"(facebook|Rostlab)/|models rm": "downloads a model, or removes it; tests/checkpoints/test_hub.py does so",
+    r"(facebook|Rostlab|sentence-transformers)/": "downloads a model; tests/checkpoints/test_hub.py does so",
+    r"models rm": "removes a model; tests/checkpoints/test_hub.py does so",
     r"phylocli info(min|max)|phylocli mi benchmark": "trains many encoders; tests of each run small ones",
     r"torchrun|sbatch|--cluster slurm": "needs several processes or a cluster",
     r"alphabet[= ]dna": "run by tests/views and tests/cli/test_train.py",
@@ -186,6 +188,7 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pl.DataFrame(annotated).write_parquet(folder / "annotated.parquet")
     (folder / "3di.fasta").write_text("".join(f">{i}\n{text[:60]}\n" for i, text in enumerate(texts)))
     (folder / "classes.tsv").write_text("label\tdescription\nglobin\toxygen transport\nkinase\tphosphate transfer\n")
+    text_checkpoints.make("bert", folder / "text_checkpoint")
     for line in (
         "phylocli tree examples/families.sto -o trees.sto",
         "phylocli tree PF01073.sto --format newick -o topology.nwk",

@@ -1,4 +1,4 @@
-"""Checkpoints of protein language models: from a folder to a module of transformers, and its tokens.
+"""Checkpoints of language models of proteins or of text: from a folder to a module of transformers, and its tokens.
 
 Only safetensors, JSON and vocabularies (vocab.txt, spiece.model) are read, and only architectures of transformers itself are
 built: a checkpoint cannot run code.
@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from phylocli.checkpoints.store import CONFIG, PICKLES, TOKENIZER_FILES, weight_files
+from phylocli.checkpoints.text_tokenization import TextTokenization
 from phylocli.checkpoints.tokenization import ESM_VOCABULARY, Tokenization
 from phylocli.core.errors import BadInputError, MissingDependencyError, UsageError
 
@@ -57,6 +58,7 @@ _NEVER_DECISIVE = re.compile(
 )
 
 _NAME_ONE = "name a checkpoint of ESM, ProtT5, ProstT5, Ankh or ProtBert, for example facebook/esm2_t6_8M_UR50D"
+_NAME_TEXT = "name an encoder of text, for example sentence-transformers/all-MiniLM-L6-v2"
 
 
 def describe(folder: Path) -> dict[str, Any]:
@@ -123,6 +125,50 @@ def load(folder: Path, name: str) -> tuple[Any, Tokenization]:
         MissingDependencyError: transformers or, for a SentencePiece tokenizer, sentencepiece is not installed.
     """
     kind = check(folder, name)
+    model = _backbone(folder, kind, name, _NAME_ONE)
+    tokens = _tokens(folder, kind, name)
+    _check_special_tokens(_read(folder, name), tokens, name)
+    used = [*tokens.table().tolist(), *tokens.start, *tokens.end, tokens.padding]
+    _check_largest_token(max(used), model, name)
+    return _stripped(model), tokens
+
+
+def load_text(folder: Path, name: str, longest: int) -> tuple[Any, TextTokenization]:
+    """Return the backbone of a checkpoint of text in float32, and its tokens; arguments and errors as for `load`.
+
+    Args:
+        folder, name: as for `load`.
+        longest: tokens of a text that are read, at most as many as the model has positions for.
+    """
+    kind = check(folder, name, _NAME_TEXT)
+    vocabularies = ("tokenizer.json", "vocab.txt", "spiece.model")
+    if not any((folder / file).is_file() for file in vocabularies):  # transformers would make one without words
+        raise BadInputError(
+            f"the tokenizer of {name} is missing",
+            why=f"the folder has none of {', '.join(vocabularies)}",
+            fix="download the checkpoint again, with all its files",
+        )
+    model = _backbone(folder, kind, name, _NAME_TEXT)
+    most = max_residues(model, 0)
+    longest = longest if most is None else min(longest, most)
+    padding = _read(folder, name).get("pad_token_id")
+    tokens = TextTokenization.of_tokenizer(_tokenizer(folder, name), longest, name, padding)
+    _check_largest_token(max(tokens.largest, tokens.padding), model, name)
+    return _stripped(model), tokens
+
+
+def _check_largest_token(largest: int, model: Any, name: str) -> None:
+    rows = int(model.get_input_embeddings().weight.shape[0])
+    if largest >= rows:
+        raise BadInputError(
+            f"the tokenizer of {name} belongs to another model",
+            why=f"it has a token {largest}, and the model has {rows} tokens",
+            fix="download the checkpoint again, with all its files",
+        )
+
+
+def _backbone(folder: Path, kind: str, name: str, another: str) -> Any:
+    """Return the backbone of a checkpoint in float32; `another` says what else to name if it cannot be read."""
     transformers = import_transformers()
     try:
         with _quiet(transformers):
@@ -138,24 +184,12 @@ def load(folder: Path, name: str) -> tuple[Any, Tokenization]:
                 **options,
             )
     except Exception as error:  # as in `build`
-        raise BadInputError(
-            f"{name} cannot be read as a checkpoint of {kind!r}", why=_reason(error), fix=_NAME_ONE
-        ) from error
+        raise BadInputError(f"{name} cannot be read as a checkpoint of {kind!r}", why=_reason(error), fix=another) from error
     missing = [key for key in found["missing_keys"] if not key.startswith(("contact_head", "pooler"))]
     if missing or found["mismatched_keys"]:
         why = f"for example {sorted(missing)[0]}" if missing else f"shapes differ: {sorted(found['mismatched_keys'])[0]}"
         raise BadInputError(f"{name} lacks weights of its architecture, {kind!r}", why=why, fix="download it again")
-    tokens = _tokens(folder, kind, name)
-    _check_special_tokens(_read(folder, name), tokens, name)
-    used = [*tokens.table().tolist(), *tokens.start, *tokens.end, tokens.padding]
-    largest, rows = max(used), int(model.get_input_embeddings().weight.shape[0])
-    if largest >= rows:
-        raise BadInputError(
-            f"the tokenizer of {name} belongs to another model",
-            why=f"it has a token {largest}, and the model has {rows} tokens",
-            fix="download the checkpoint again, with all its files",
-        )
-    return _stripped(model), tokens
+    return model
 
 
 def _check_special_tokens(words: Mapping[str, Any], tokens: Tokenization, name: str) -> None:
@@ -202,8 +236,8 @@ def _read(folder: Path, name: str) -> dict[str, Any]:
     return content
 
 
-def check(folder: Path, name: str) -> str:
-    """Return the architecture (`model_type`) of a checkpoint's folder.
+def check(folder: Path, name: str, another: str = _NAME_ONE) -> str:
+    """Return the architecture (`model_type`) of a checkpoint's folder; `another` says what else to name if it has none.
 
     Raises:
         BadInputError: there is no checkpoint in the folder, or one that cannot be used.
@@ -219,12 +253,12 @@ def check(folder: Path, name: str) -> str:
             "with save_pretrained() of transformers",
         )
     if folding:
-        raise BadInputError(f"{name} is a model of structures (ESMFold), not an encoder", fix=_NAME_ONE)
+        raise BadInputError(f"{name} is a model of structures (ESMFold), not an encoder", fix=another)
     if kind not in import_transformers().CONFIG_MAPPING:
         why = "it needs code of its own (auto_map in config.json), which is never run" if remote else None
-        raise BadInputError(f"transformers has no architecture {kind!r}, that of {name}", why=why, fix=_NAME_ONE)
+        raise BadInputError(f"transformers has no architecture {kind!r}, that of {name}", why=why, fix=another)
     if kind != "t5" and config.get("is_encoder_decoder"):
-        raise BadInputError(f"{name} is an encoder with a decoder ({kind!r})", fix=_NAME_ONE)
+        raise BadInputError(f"{name} is an encoder with a decoder ({kind!r})", fix=another)
     return str(kind)
 
 
@@ -250,6 +284,11 @@ def max_residues(backbone: Any, added: int) -> int | None:
 def _tokens(folder: Path, kind: str, name: str) -> Tokenization:
     if kind == "esm" and not any((folder / file).is_file() for file in TOKENIZER_FILES):
         return Tokenization.of_esm(ESM_VOCABULARY)
+    return Tokenization.of_tokenizer(_tokenizer(folder, name), name)
+
+
+def _tokenizer(folder: Path, name: str) -> Any:
+    """Return the tokenizer of a checkpoint."""
     transformers = import_transformers()
     # AutoTokenizer would replace the rules of a tokenizer.json by those of its class, which for Ankh adds a token.
     maker = transformers.PreTrainedTokenizerFast if (folder / "tokenizer.json").is_file() else transformers.AutoTokenizer
@@ -264,7 +303,7 @@ def _tokens(folder: Path, kind: str, name: str) -> Tokenization:
             why=_reason(error),
             fix=f"the folder needs one of {', '.join(TOKENIZER_FILES)}; download the checkpoint again, with all its files",
         ) from error
-    return Tokenization.of_tokenizer(tokenizer, name)
+    return tokenizer
 
 
 def _reason(error: Exception) -> str:
@@ -299,7 +338,7 @@ def import_transformers() -> Any:
         import transformers
     except ImportError as error:
         raise MissingDependencyError(
-            "pretrained protein language models need transformers, which is not installed", fix=INSTALL
+            "pretrained language models need transformers, which is not installed", fix=INSTALL
         ) from error
     return transformers
 

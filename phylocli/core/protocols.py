@@ -84,7 +84,8 @@ class EncoderClass(Protocol):
 
     Optional: `activation_checkpointing` (bool, settable), `blocks` (the modules to shard one by one), `description` (the
         parameters for building it again, if it starts from a checkpoint), `max_length` (largest number of residues, or
-        None), `reads_rare_residues` (bool: tokens may include those of `alphabet.RARE_RESIDUES`).
+        None), `reads_rare_residues` (bool: tokens may include those of `alphabet.RARE_RESIDUES`), `PARSES` (the modalities
+        that it reads, and no others, with a method `parse(value)` that returns their tokens in place of the modality's).
     """
 
     @property

@@ -3,24 +3,23 @@
 The architectures are those of Hugging Face transformers (`pip install '.[plm]'`). A checkpoint is a folder, or a model of
 the hub, which is downloaded once; see `phylocli.checkpoints` for what is read and how sequences become tokens. ESM, BERT and
 T5 run without padding (`_unpadded`); any other encoder of transformers that needs no code of its own runs as it is there.
-Low-rank updates: Hu et al. 2021, arXiv 2106.09685.
+How they are trained is in `_pretrained`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from phylocli.checkpoints import finding, loading, store
 from phylocli.checkpoints.tokenization import ESM_VOCABULARY, Tokenization
 from phylocli.core.errors import BadInputError, UsageError
-from phylocli.encoders import _unpadded
+from phylocli.encoders._pretrained import PretrainedEncoder, check_mode
 
 ALPHABETS = ("protein",)
-MODES = ("frozen", "lora", "full")
 
 PRESETS: dict[str, dict[str, object]] = {
     "tiny": {"checkpoint": "facebook/esm2_t6_8M_UR50D"},  # 7.5 M parameters, 320 features
@@ -29,39 +28,8 @@ PRESETS: dict[str, dict[str, object]] = {
     "large": {"checkpoint": "facebook/esm2_t33_650M_UR50D"},  # 651 M, 1280
 }
 
-# The projections of the attention in each layer, by the last parts of their names in transformers.
-_ADAPTED = (
-    *("attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense"),
-    *("SelfAttention.q", "SelfAttention.k", "SelfAttention.v", "SelfAttention.o"),
-    *("q_proj", "k_proj", "v_proj", "o_proj", "out_proj", "attn.Wqkv", "attn.Wo"),
-)
 
-
-class LowRank(nn.Module):
-    """A fixed linear map plus a trained low-rank update: W x + b + (alpha / rank) B A x.
-
-    B is initialised with zeros, so the first step uses the unchanged checkpoint (Hu et al. 2021, section 4.1).
-
-    Args:
-        base: the map.
-        rank: of the update.
-        alpha: scale of the update, divided by the rank.
-    """
-
-    def __init__(self, base: nn.Linear, rank: int, alpha: float) -> None:
-        super().__init__()
-        self.base = base.requires_grad_(False)
-        self.down = nn.Linear(base.in_features, rank, bias=False)
-        self.up = nn.Linear(rank, base.out_features, bias=False)
-        self.scale = alpha / rank
-        nn.init.zeros_(self.up.weight)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return (…, out) from (…, in)."""
-        return self.base(x) + self.scale * self.up(self.down(x))
-
-
-class Encoder(nn.Module):
+class Encoder(PretrainedEncoder):
     """A pretrained protein language model.
 
     Args:
@@ -107,11 +75,7 @@ class Encoder(nn.Module):
         tokens: dict[str, Any] | None = None,
         vocabulary: list[str] | None = None,
     ) -> None:
-        super().__init__()
-        if mode not in MODES:
-            raise UsageError(f"plm has no mode {mode!r}", fix=f"choose one of {', '.join(MODES)}")
-        if rank < 1 or project < 0:
-            raise UsageError("the rank must be at least 1, and project at least 0")
+        check_mode("plm", mode, rank, project)
         if backbone is None and not checkpoint:
             raise UsageError(
                 "plm needs a checkpoint",
@@ -120,15 +84,15 @@ class Encoder(nn.Module):
         if backbone is None:
             folder = finding.find(checkpoint, revision)
             source = store.verify(folder)
-            self.backbone, reading = loading.load(folder, checkpoint)
+            module, reading = loading.load(folder, checkpoint)
             backbone = loading.describe(folder)
             revision = source.commit if source else revision
         else:
-            self.backbone = loading.build(backbone)
+            module = loading.build(backbone)
             reading = (
                 Tokenization.from_json(tokens) if tokens else Tokenization.of_esm(vocabulary or ESM_VOCABULARY, rare=False)
             )
-        config = self.backbone.config
+        super().__init__(module, mode=mode, rank=rank, alpha=alpha, project=project)
         self.description: dict[str, Any] = {
             "checkpoint": checkpoint,
             "mode": mode,
@@ -139,74 +103,11 @@ class Encoder(nn.Module):
             "backbone": backbone,
             **({"vocabulary": vocabulary} if vocabulary else {"tokens": reading.to_json()}),
         }
-        self.mode = mode
-        self._activation_checkpointing = False
-        self.depth = int(config.num_hidden_layers)
-        self.dimension = project or int(config.hidden_size)
         self.max_length = loading.max_residues(self.backbone, reading.added)
         self.reads_rare_residues = vocabulary is None
         self.reading = reading
         self.letters: Tensor
         self.register_buffer("letters", reading.table(), persistent=False)
-        self.backbone.requires_grad_(mode == "full")
-        self.is_unpadded = config.model_type in _unpadded.ARCHITECTURES
-        self._blocks = [_unpadded.prepare(self.backbone) if self.is_unpadded else self._found_blocks()]
-        if mode == "lora":
-            self._adapt(rank, alpha)
-        self.projection: nn.Module = nn.Identity()
-        if project:
-            self.projection = nn.Sequential(nn.Linear(config.hidden_size, project), nn.GELU(), nn.Linear(project, project))
-
-    def _found_blocks(self) -> nn.ModuleList:
-        """Return the layers of a backbone of another architecture."""
-        for module in self.backbone.modules():
-            if isinstance(module, nn.ModuleList) and len(module) == self.depth:
-                return module
-        raise UsageError(
-            f"the layers of the architecture {self.backbone.config.model_type!r} cannot be found",
-            fix="name an encoder whose layers are one list",
-        )
-
-    def _adapt(self, rank: int, alpha: float) -> None:
-        found = 0
-        for block in self.blocks:
-            for name, layer in list(block.named_modules()):
-                if isinstance(layer, nn.Linear) and name.endswith(_ADAPTED):
-                    block.set_submodule(name, LowRank(layer, rank, alpha))
-                    found += 1
-        if not found:
-            raise UsageError(
-                f"low-rank updates are not available for the architecture {self.backbone.config.model_type!r}",
-                why="its layers have no projections with a known name",
-                fix="set encoder.parameters.mode to frozen or full",
-            )
-
-    @property
-    def blocks(self) -> nn.ModuleList:
-        """The layers of the backbone."""
-        return self._blocks[0]
-
-    @property
-    def activation_checkpointing(self) -> bool:
-        """Whether activations are recomputed in the backward pass, layer by layer."""
-        return self._activation_checkpointing
-
-    @activation_checkpointing.setter
-    def activation_checkpointing(self, wanted: bool) -> None:
-        self._activation_checkpointing = wanted
-        if not self.is_unpadded:
-            kind = "activation" if hasattr(self.backbone, "activation_checkpointing_enable") else "gradient"  # older name
-            if wanted:
-                getattr(self.backbone, f"{kind}_checkpointing_enable")({"use_reentrant": False})
-            else:
-                getattr(self.backbone, f"{kind}_checkpointing_disable")()
-
-    def train(self, mode: bool = True) -> Self:
-        """Set training or evaluation; a frozen backbone stays in evaluation."""
-        super().train(mode)
-        if self.mode == "frozen":
-            self.backbone.eval()
-        return self
 
     def decisive(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """Return the parameters with what the vectors depend on in place of the whole configuration of the backbone."""
@@ -232,14 +133,7 @@ class Encoder(nn.Module):
                 f"--set view.crop.max_length={self.max_length}",
             )
         words, present = self.words(tokens, mask)
-        chosen = self.depth if layer is None else layer
-        with torch.set_grad_enabled(torch.is_grad_enabled() and self.mode != "frozen"):
-            if self.is_unpadded:
-                states = _unpadded.forward(
-                    self.backbone, self.blocks, words, present, chosen, recompute=self.activation_checkpointing
-                )
-            else:
-                states = self._states(words, present, chosen)
+        states = self.states(words, present, layer)
         start = len(self.reading.start)
         return self.projection(states[:, start : start + width])
 
@@ -256,9 +150,3 @@ class Encoder(nn.Module):
         for i, token in enumerate(end):
             words.scatter_(1, lengths + len(start) + i, token)
         return words, position < lengths + self.reading.added
-
-    def _states(self, words: Tensor, present: Tensor, layer: int) -> Tensor:
-        """Return the hidden states of an architecture of transformers as it is, (N, W, D)."""
-        inner = layer != self.depth
-        found = self.backbone(input_ids=words, attention_mask=present.long(), output_hidden_states=inner, return_dict=True)
-        return found.hidden_states[layer] if inner else found.last_hidden_state

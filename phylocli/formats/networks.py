@@ -314,6 +314,28 @@ NodeColumns = Mapping[str, list[str | None] | IntArray | Floats]
 """Attributes of nodes by name, (n,) each: text, whole numbers or numbers."""
 
 
+RESERVED = frozenset({"suid", "name", "shared name", "selected", "interaction", "shared interaction"})
+"""Columns that Cytoscape has in every table, in lower case; it does not tell names apart by case."""
+
+
+def column_names(names: Iterable[str], taken: Iterable[str]) -> list[str]:
+    """Return names that Cytoscape accepts beside others: `label_` precedes those that are taken or reserved.
+
+    Examples:
+        >>> from phylocli.formats.networks import column_names
+        >>> column_names(["Family", "family", "Selected", "Degree"], ["degree"])
+        ['Family', 'label_family', 'label_Selected', 'label_Degree']
+    """
+    used, found = {*RESERVED, *(name.casefold() for name in taken)}, []
+    for name in names:
+        free = name
+        while free.casefold() in used:
+            free = f"label_{free}"
+        used.add(free.casefold())
+        found.append(free)
+    return found
+
+
 def write_graphml(network: Network, target: PathLike | None, nodes: NodeColumns) -> None:
     """Write a network as GraphML, with the ids as the names of its nodes.
 
@@ -348,6 +370,12 @@ def _attribute(text: str) -> str:
     return quoteattr(_ILLEGAL.sub("", text))
 
 
+def _content(text: str) -> str:
+    """Return a text as XML, without entities where possible: Cytoscape keeps only what follows the last one."""
+    plain = escape(text)
+    return plain if plain == text or "]]>" in text else f"<![CDATA[{text}]]>"
+
+
 def _rows(kind: str, columns: Mapping[str, list[str] | list[str | None] | IntArray | Floats], count: int) -> Iterable[str]:
     """Yield the data elements of each node or edge; unknown values have none."""
     marked = [(f"<data key={_attribute(f'{kind}-{key}')}>", _texts(values)) for key, values in columns.items()]
@@ -357,7 +385,7 @@ def _rows(kind: str, columns: Mapping[str, list[str] | list[str | None] | IntArr
 
 def _texts(values: list[str] | list[str | None] | IntArray | Floats) -> list[str | None]:
     if isinstance(values, list):
-        return [None if value is None else escape(_ILLEGAL.sub("", value)) for value in values]
+        return [None if value is None else _content(_ILLEGAL.sub("", value)) for value in values]
     if values.dtype.kind == "f":
         return [None if math.isnan(value) else f"{value:.7g}" for value in values.tolist()]
     return [str(value) for value in values.tolist()]

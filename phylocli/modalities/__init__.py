@@ -11,7 +11,7 @@ settings that suit it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import numpy.typing as npt
@@ -34,13 +34,14 @@ def columns_of(name: str) -> tuple[str, ...]:
     return (name.replace("-", "_"), *getattr(plugin, "COLUMNS", ()))
 
 
-def parse(name: str, value: object, where: str = "") -> Values:
+def parse(name: str, value: object, where: str = "", reader: Callable[[object], Values] | None = None) -> Values:
     """Return the tokens or numbers of a value, of at least one position.
 
     Args:
         name: of the modality.
         value: a cell of a table.
         where: its file and row, for messages.
+        reader: of an encoder with tokens of its own, in place of the modality's.
 
     Raises:
         UsageError: no such modality.
@@ -49,7 +50,7 @@ def parse(name: str, value: object, where: str = "") -> Values:
     plugin: ModalityPlugin = MODALITIES.load(name)
     place = f"{where}: " if where else ""
     try:
-        found: Values = plugin.parse(value)
+        found: Values = (reader or plugin.parse)(value)
     except (TypeError, ValueError) as error:
         raise BadInputError(
             f"{place}{_shown(value)} is not of the modality {name!r}",

@@ -79,6 +79,12 @@ class Model(nn.Module):
             raise UsageError(
                 f"the encoder {config.encoder!r} does not read {config.alphabet}", fix=f"it reads {' and '.join(alphabets)}"
             )
+        parses = getattr(module.Encoder, "PARSES", None)
+        if parses is not None and config.modality not in parses:
+            raise UsageError(
+                f"the encoder {config.encoder!r} does not read {config.modality or 'sequences'}",
+                fix=f"it reads {' and '.join(parses)}, in training with --modalities",
+            )
         self.encoder = ENCODERS.make(config.encoder, module.Encoder, parameters=config.parameters)
         self.pooling = build_pooling(config.pooling, self.encoder.dimension, dict(config.pooling_parameters))
         self.kernel = KernelMean(self.encoder.dimension, config.kernel) if config.kernel else None
@@ -133,7 +139,8 @@ class Model(nn.Module):
         """
         made = ENCODERS.load(encoder).Encoder
         presets = made.PRESETS
-        reads = dict(MODALITIES.load(modality).INPUT) if modality else {}
+        parsed = modality in getattr(made, "PARSES", ())
+        reads = dict(MODALITIES.load(modality).INPUT) if modality and not parsed else {}
         if reads and not reads.keys() <= inspect.signature(made).parameters.keys():
             raise UsageError(
                 f"the encoder {encoder!r} does not read {modality}", fix="choose convolutional, transformer or bag-of-words"

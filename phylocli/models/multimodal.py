@@ -157,7 +157,8 @@ class MultimodalModel(nn.Module):
 
     def parse(self, modality: str, value: object, where: str = "") -> Values:
         """Return the tokens or numbers of a value as the model of its modality reads them."""
-        return parse(self.tower(modality).config.modality or modality, value, where)
+        model = self.tower(modality)
+        return parse(model.config.modality or modality, value, where, getattr(model.encoder, "parse", None))
 
     def project(self, modality: str, vectors: Tensor) -> Tensor:
         """Return joint vectors, (N, E), of pooled vectors (N, D); not normalised."""

@@ -19,7 +19,7 @@ from phylocli.core.threads import limit_threads
 from phylocli.core.words import counted
 from phylocli.embed import load_model
 from phylocli.formats.embeddings import EmbeddingTable
-from phylocli.formats.networks import IntArray, Network, is_network, read_network, write_graphml
+from phylocli.formats.networks import IntArray, Network, column_names, is_network, read_network, write_graphml
 from phylocli.formats.provenance import write_sidecar
 from phylocli.formats.streams import STDIO, PathLike, at_rest, is_file, open_output, suffix_of
 from phylocli.formats.tables import TABLES, TableFormat, edges_schema, format_of, nodes_schema, write_table
@@ -304,7 +304,7 @@ def _columns(built: Built, labels: PointLabels | None) -> dict[str, Any]:
         found["members"] = built.sizes
     if labels is not None:
         own = {labels.name: labels.texts if labels.texts is not None else labels.values, **labels.details}
-        found |= {f"label_{name}" if name in (*found, "name") else name: values for name, values in own.items()}
+        found |= dict(zip(column_names(own, found), own.values(), strict=True))
     return found
 
 

@@ -184,8 +184,6 @@ def _prepare_contrast(
     folder: Path, config: TrainConfig, device: torch.device, world: World, cache: Cache, resumed: bool
 ) -> Prepared:
     """Prepare training on pairs of sequences."""
-    if world.size > 1 and "-" in config.inputs:
-        raise UsageError("several processes cannot read standard input", fix="write the families to a file first")
     batch = config.batch
     precision = choose_precision(config.precision, device)
     teachers = open_teachers(config)
@@ -195,8 +193,7 @@ def _prepare_contrast(
     corpus = load_corpus(config.inputs, config, every_view=every_view, cache=cache, teachers=teachers)
     del teachers  # their vectors are on disk
     world.check_same("families", lambda: repr([(f.label, f.clan, f.size) for f in corpus.families]).encode())
-    if corpus.pairs < world.size:
-        raise UsageError(f"{corpus.pairs} pairs a step are too few for {world.size} processes", fix="raise batch.pairs")
+    _check_enough(corpus.pairs, world)
     task.read_families(corpus.families)
     final_steps = finalization_steps(config)
     for final in final_steps:
@@ -234,13 +231,13 @@ def _prepare_contrast(
 
 def _prepare_modalities(folder: Path, config: TrainConfig, device: torch.device, world: World) -> Prepared:
     """Prepare training on several modalities."""
-    if world.size > 1:
-        raise UsageError("several modalities are trained by one process", fix="start it without torchrun")
     batch = config.batch
     execution = Execution(batch.max_tokens, batch.grad_cache, choose_precision(config.precision, device), world)
     task = MultimodalTask(config, execution)
     strategy = Strategy(task, config.optimiser, device)
     corpus = load_modalities(config, task)
+    world.check_same("tables", corpus.content)
+    _check_enough(corpus.pairs, world)
     held_out = corpus.validation(config.validation.pairs)
     if held_out is not None and not task.can_validate(held_out):
         logger.warning("no validation: fewer than two held-out rows have the first modality, or both of a pair")
@@ -248,6 +245,8 @@ def _prepare_modalities(folder: Path, config: TrainConfig, device: torch.device,
     multimodal.log_summary(task, corpus, held_out)
 
     def finish(rows: list[Row]) -> None:
+        if not world.main:
+            return
         task.multimodal.calibration = multimodal.calibrated(task, corpus)
         task.multimodal.save(folder / MODEL, multimodal.model_card(config, corpus, task, rows))
         logger.info(f"the model is {folder / MODEL} ({', '.join(task.multimodal.modalities)})")
@@ -256,7 +255,7 @@ def _prepare_modalities(folder: Path, config: TrainConfig, device: torch.device,
         strategy,
         corpus,
         None if held_out is None else Validation(lambda: task.validate(held_out), len(held_out)),
-        Meter(task, None),
+        Meter(task, None, processes=world.size),
         lambda: corpus.write_split(folder / SPLIT),
         finish,
     )
@@ -264,6 +263,8 @@ def _prepare_modalities(folder: Path, config: TrainConfig, device: torch.device,
 
 def _train(folder: Path, config: TrainConfig, saved: Saved | None, device: torch.device, world: World, cache: Cache) -> Path:
     """Train from a checkpoint or from the start, as one of the processes of the run, and return the model folder."""
+    if world.size > 1 and "-" in config.inputs:
+        raise UsageError("several processes cannot read standard input", fix="write it to a file first")
     prepared = (
         _prepare_modalities(folder, config, device, world)
         if config.modalities
@@ -308,6 +309,12 @@ def _train(folder: Path, config: TrainConfig, saved: Saved | None, device: torch
         with loop.resumable():
             prepared.finish(metrics.rows)
     return folder / MODEL
+
+
+def _check_enough(pairs: int, world: World) -> None:
+    """Raise a UsageError if a process would have nothing to encode."""
+    if pairs < world.size:
+        raise UsageError(f"{pairs} pairs a step are too few for {world.size} processes", fix="raise batch.pairs")
 
 
 def _check_contrast(task: ContrastiveTask, corpus: Corpus) -> None:

@@ -176,7 +176,7 @@ def test_gradients_go_where_the_mode_says(checkpoint: Path) -> None:
 
 
 def test_a_low_rank_update_is_w_plus_ba(checkpoint: Path) -> None:
-    from phylocli.encoders.plm import LowRank
+    from phylocli.encoders._pretrained import LowRank
 
     torch.manual_seed(0)
     base = torch.nn.Linear(6, 5)

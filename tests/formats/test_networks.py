@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import math
+import xml.sax
 from pathlib import Path
+from typing import Any
 
 import igraph
 import networkx
@@ -11,7 +14,7 @@ import numpy as np
 import pytest
 
 from phylocli.core.errors import BadInputError
-from phylocli.formats.networks import Network, by_size, is_network, read_network, write_graphml
+from phylocli.formats.networks import Network, by_size, column_names, is_network, read_network, write_graphml
 
 BLAST = "a\tb\t50.0\t100\t50\t0\t1\t100\t1\t100\t1e-20\t80.5\n"
 
@@ -153,3 +156,71 @@ def test_graphml_is_read_by_igraph_and_networkx_with_hostile_names(tmp_path: Pat
     read = igraph.Graph.Read_GraphML(str(path))
     assert read.vs["name"] == clean and read.vs["community"] == [1, 1, 2] and not read.is_directed()
     assert read.es["evalue"] == pytest.approx([1e-300, 2.5])
+
+
+TYPES = {"int": int, "long": int, "float": float, "double": float, "boolean": bool, "string": str}
+
+
+class Cytoscape(xml.sax.ContentHandler):
+    """The rules by which Cytoscape 3 reads GraphML: its types; names of columns that differ by more than their case, beside
+    its own; and of a text what the XML parser hands over last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.keys: dict[str, tuple[str, str, type]] = {}
+        self.columns = {kind: {"suid": int, "selected": bool, "name": str} for kind in ("node", "edge")}
+        self.rows: dict[str, dict[str, object]] = {}
+        self.row: dict[str, object] = {}
+        self.key = ""
+
+    def startElement(self, name: str, attrs: Any) -> None:
+        self.key = attrs["key"] if name == "data" else ""
+        if name == "key":
+            self.keys[attrs["id"]] = (attrs["for"], attrs["attr.name"], TYPES[attrs["attr.type"]])
+        elif name in ("node", "edge"):
+            self.row = self.rows.setdefault(
+                attrs["id"] if name == "node" else f"{attrs['source']} (-) {attrs['target']}", {}
+            )
+
+    def endElement(self, name: str) -> None:
+        self.key = ""
+
+    def characters(self, content: str) -> None:
+        if self.key and content.strip():
+            kind, name, made = self.keys[self.key]
+            assert self.columns[kind].setdefault(name.casefold(), made) is made, f"a column {name} of another type"
+            self.row[name] = made(content)
+
+
+def test_cytoscape_igraph_and_networkx_read_the_same_values_and_types(tmp_path: Path) -> None:
+    ids = ["a & b", "c|d/1-9", "é"]
+    network = Network(
+        "n", ids, np.array([[0, 1], [1, 2]]), {"cosine": np.array([0.5, np.nan]), "evalue": np.array([1e-9, 3])}
+    )
+    labels = {
+        "Name": ["Fe-S & heme <2>", None, "x ]]> y"],
+        "Selected": ["yes", "no", None],
+        "Degree": np.array([0.5, 1, np.nan]),
+    }
+    nodes: dict[str, Any] = {"community": np.array([1, 1, 2]), "degree": network.degree}
+    nodes |= dict(zip(column_names(labels, nodes), labels.values(), strict=True))
+    path, again = tmp_path / "net.graphml", tmp_path / "again.graphml"
+    write_graphml(network, path, nodes)
+    graph = networkx.read_graphml(path)
+    expected = {"name": "a & b", "community": 1, "degree": 1, "label_Name": "Fe-S & heme <2>", "label_Selected": "yes"}
+    assert graph.nodes["a & b"] == {**expected, "label_Degree": 0.5}
+    assert {key: type(value) for key, value in graph.nodes["a & b"].items() if key in ("degree", "label_Degree")} == {
+        "degree": int,
+        "label_Degree": float,
+    }
+    first = igraph.Graph.Read_GraphML(str(path))
+    del first.vs["id"]  # which igraph adds
+    first.write_graphml(str(again))
+    other = igraph.Graph.Read_GraphML(str(again))
+    assert other.vs["label_Name"] == ["Fe-S & heme <2>", "", "x ]]> y"] and other.vs["degree"] == [1, 2, 1]
+    assert other.es["cosine"][0] == 0.5 and math.isnan(other.es["cosine"][1])
+    reader = Cytoscape()
+    xml.sax.parse(str(path), reader)
+    assert reader.rows["a & b"] == {**expected, "label_Degree": 0.5}
+    assert reader.rows["a & b (-) c|d/1-9"]["evalue"] == 1e-9
+    assert [len(reader.rows[name]) for name in ids] == [6, 5, 4]

@@ -58,6 +58,11 @@ class Browser:
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
 
+    @property
+    def process(self) -> int:
+        """The number of the browser's process."""
+        return self._process.pid
+
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         """Call a method of the protocol, and return its result."""
         number = next(self._numbers)

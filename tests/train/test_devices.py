@@ -43,7 +43,7 @@ from phylocli.tree.models import substitution_model
 
 SMALL: dict[str, Any] = {"encoder.preset": "tiny", "batch.pairs": 8, "batch.max_tokens": 512}
 OBJECTIVES = plugins.OBJECTIVES.names()
-ENCODERS = [name for name in plugins.ENCODERS.names() if name != "plm"]
+ENCODERS = [name for name in plugins.ENCODERS.names() if name not in ("plm", "language-model")]
 
 
 class WaitsForDevice(AssertionError):

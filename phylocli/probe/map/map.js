@@ -92,73 +92,91 @@
     pen.arc(px(i), py(i), size, 0, 7);
     pen.stroke();
   };
-  // Edges are drawn in parts of so many: one while the map is moved; when it rests, one after another, on a canvas that is
-  // kept until something changes. Each part is an even sample.
-  const PART = 12000, web = document.createElement("canvas"), thread = web.getContext("2d");
-  let edgesState = "", part = 0;
-  const drawEdges = (dark) => {
-    const state = [scale, left, top, width, height, ratio, strong, dark, groups.map((group) => +group.on).join("")].join();
-    const parts = Math.ceil(strong / PART);
-    if (state !== edgesState) {
-      edgesState = state; part = 0;
-      if (web.width !== canvas.width || web.height !== canvas.height) { web.width = canvas.width; web.height = canvas.height; }
-      thread.setTransform(ratio, 0, 0, ratio, 0, 0);
-      thread.clearRect(0, 0, width, height);
+  // Points and edges are drawn on canvases that are kept. A large map is moved as a picture, and drawn anew when it rests:
+  // points at once, edges in parts, each an even sample, so that the page answers meanwhile. What the picture does not cover
+  // is shown by that of the whole map.
+  const layer = () => { const own = document.createElement("canvas"); return { own, pen: own.getContext("2d"), state: "", look: "", drawn: false }; };
+  const clear = (l, state, look) => {
+    Object.assign(l, { state, look, scale, left, top, width, height, drawn: false });
+    if (l.own.width !== canvas.width || l.own.height !== canvas.height) { l.own.width = canvas.width; l.own.height = canvas.height; }
+    l.pen.setTransform(ratio, 0, 0, ratio, 0, 0);
+    l.pen.globalAlpha = 1;
+    l.pen.clearRect(0, 0, width, height);
+  };
+  const frame = (l) => { const by = scale / l.scale; return [left - l.left * by, top - l.top * by, l.width * by, l.height * by]; };
+  const show = (l, on = pen) => { if (l.state) on.drawImage(l.own, ...frame(l)); };
+  const dots = layer(), overview = layer();
+  let web = layer(), next = layer(), part = 0, pace = 1, woven = 0; // edges: the last complete picture, and the one being drawn
+  const HEAVY = 4000, PART = 3000;
+  const heavy = () => n > HEAVY || strong > HEAVY;
+  const strokeEdges = (on, first, step) => {
+    on.beginPath();
+    for (let k = first; k < strong; k += step) {
+      const a = links[2 * k], b = links[2 * k + 1];
+      const x = px(a), y = py(a), u = px(b), v = py(b);
+      if ((x < 0 && u < 0) || (y < 0 && v < 0) || (x > width && u > width) || (y > height && v > height)) continue;
+      if (!groups[member[a]].on || !groups[member[b]].on) continue;
+      on.moveTo(x, y);
+      on.lineTo(u, v);
     }
-    if (part < parts && (still || part === 0)) {
-      thread.strokeStyle = dark ? "#8a97a3" : "#6d7a86";
-      thread.lineWidth = 0.8;
-      thread.globalAlpha = Math.max(0.12, 0.5 - 0.075 * Math.log10(1 + strong));
-      thread.beginPath();
-      for (let k = part; k < strong; k += parts) {
-        const a = links[2 * k], b = links[2 * k + 1];
-        const x = px(a), y = py(a), u = px(b), v = py(b);
-        if ((x < 0 && u < 0) || (y < 0 && v < 0) || (x > width && u > width) || (y > height && v > height)) continue;
-        if (!groups[member[a]].on || !groups[member[b]].on) continue;
-        thread.moveTo(x, y);
-        thread.lineTo(u, v);
+    on.stroke();
+  };
+  const weave = (state, look, dark) => { // so many parts in a frame that it takes about 30 ms
+    if (next.state !== state) { clear(next, state, look); part = 0; }
+    const parts = Math.max(1, Math.ceil(strong / PART)), now = performance.now();
+    if (part) pace = now - woven > 35 ? Math.max(1, pace >> 1) : Math.min(32, pace + 1);
+    woven = now;
+    next.pen.strokeStyle = dark ? "#8a97a3" : "#6d7a86";
+    next.pen.lineWidth = 0.8;
+    next.pen.globalAlpha = Math.max(0.12, 0.5 - 0.075 * Math.log10(1 + strong));
+    for (let k = 0; part < parts && (k < pace || printed); k++) strokeEdges(next.pen, part++, parts);
+    if (part < parts) return;
+    next.drawn = true;
+    [web, next] = [next, web];
+    next.state = "";
+  };
+  const drawPoints = (on, size, dark) => {
+    on.globalAlpha = n > 20000 ? 0.75 : 0.85;
+    for (let k = groups.length - 1; k >= 0; k--) {
+      const group = groups[k];
+      if (!group.on) continue;
+      on.fillStyle = group.colour(dark);
+      const round = size > 3 && group.points.length < 30000;
+      if (round) on.beginPath();
+      for (const i of group.points) {
+        const x = px(i), y = py(i);
+        if (x < -9 || y < -9 || x > width + 9 || y > height + 9) continue;
+        if (round) { on.moveTo(x + size / 2, y); on.arc(x, y, size / 2, 0, 7); } else on.fillRect(x - size / 2, y - size / 2, size, size);
       }
-      thread.stroke();
-      part++;
+      if (round) on.fill();
     }
-    pen.setTransform(1, 0, 0, 1, 0, 0);
-    pen.drawImage(web, 0, 0);
-    pen.setTransform(ratio, 0, 0, ratio, 0, 0);
-    root.dataset.edgesDrawn = part >= parts;
-    if (still && part < parts) redraw();
   };
   const draw = () => {
     waiting = false;
     const dark = isDark(), ink = dark ? "#fff" : "#000";
-    pen.setTransform(ratio, 0, 0, ratio, 0, 0);
-    pen.clearRect(0, 0, width, height);
-    if (links.length) drawEdges(dark);
+    const look = [dark, width, height, ratio, groups.map((group) => +group.on).join("")].join();
+    const of = [scale, left, top, look].join(), ofEdges = [of, strong].join();
     const zoomed = Math.sqrt(scale * FULL / Math.min(width, height));
     const size = Math.max(1.4, Math.min(9, (n > 20000 ? 1.6 : n > 3000 ? 2.6 : 4.2) * zoomed));
-    const step = still ? 1 : Math.max(1, Math.floor(n / MOVING));
-    pen.globalAlpha = n > 20000 ? 0.75 : 0.85;
-    for (let k = groups.length - 1; k >= 0; k--) {
-      const group = groups[k];
-      if (!group.on) continue;
-      pen.fillStyle = group.colour(dark);
-      const points = group.points;
-      if (size > 3 && points.length < 30000) {
-        pen.beginPath();
-        for (const i of points) {
-          const x = px(i), y = py(i);
-          if (x < -9 || y < -9 || x > width + 9 || y > height + 9) continue;
-          pen.moveTo(x + size / 2, y);
-          pen.arc(x, y, size / 2, 0, 7);
-        }
-        pen.fill();
-      } else {
-        for (let j = 0; j < points.length; j += step) {
-          const i = points[j], x = px(i), y = py(i);
-          if (x > -9 && y > -9 && x < width + 9 && y < height + 9) pen.fillRect(x - size / 2, y - size / 2, size, size);
-        }
-      }
+    const picture = !still && heavy() && dots.look === look;
+    if (!picture && dots.state !== of) { clear(dots, of, look); drawPoints(dots.pen, size, dark); }
+    if (!picture && links.length && web.state !== ofEdges) weave(ofEdges, look, dark);
+    const complete = !links.length || web.state === ofEdges;
+    pen.setTransform(ratio, 0, 0, ratio, 0, 0);
+    pen.clearRect(0, 0, width, height);
+    if (picture) {
+      const [x, y, w, h] = frame(dots);
+      if (overview.look === look && (x > 0 || y > 0 || x + w < width || y + h < height)) { show(overview); pen.clearRect(x, y, w, h); }
     }
-    pen.globalAlpha = 1;
+    if (links.length) show(web.look === look ? web : next);
+    show(dots);
+    if (heavy() && still && whole && complete && overview.state !== ofEdges) {
+      clear(overview, ofEdges, look);
+      overview.pen.setTransform(1, 0, 0, 1, 0, 0);
+      overview.pen.drawImage(canvas, 0, 0);
+    }
+    root.dataset.edgesDrawn = complete;
+    if (!picture && !complete) redraw();
     if (links.length && hovered >= 0) {
       pen.strokeStyle = ink;
       pen.lineWidth = 1;
@@ -181,11 +199,10 @@
     tip.style.left = `${Math.max(4, Math.min(x + 14, width - tip.offsetWidth - 4))}px`;
     tip.style.top = `${y + 14 + tip.offsetHeight < height ? y + 14 : Math.max(4, y - 14 - tip.offsetHeight)}px`;
   };
-  const MOVING = 25000; // of more points only so many are drawn while the map is moved, the rest when it rests
   const moved = () => {
     still = whole = false;
     clearTimeout(rest);
-    rest = setTimeout(() => { still = true; if (n > MOVING || strong > PART) redraw(); }, 150);
+    rest = setTimeout(() => { still = true; redraw(); }, 150);
     redraw();
   };
   const redraw = () => { if (!waiting) { waiting = true; requestAnimationFrame(draw); } };
@@ -320,8 +337,8 @@
       while (first < last) { const middle = (first + last) >> 1; if (weights[middle] >= least) first = middle + 1; else last = middle; }
       strong = +slider.value === 0 ? count : first;
       $("least").textContent = `edges of weight ≥ ${+least.toPrecision(3)}: ${strong.toLocaleString("en")}`;
-      still = false;
-      moved();
+      web.state = web.look = ""; // the first parts are shown at once
+      redraw();
     };
     slider.addEventListener("input", show);
     $("strength").hidden = high <= low;

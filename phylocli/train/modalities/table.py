@@ -98,6 +98,7 @@ class Items:
         family, clan: names, empty if unknown.
         source: number of the input of each row, (N,).
         part: `train`, `validation`, `test` (rows that are not used), or empty where the table has none.
+        whole: the modalities whose values are not cropped, because their encoder has its own limit.
     """
 
     ids: list[str]
@@ -107,6 +108,7 @@ class Items:
     clan: list[str]
     source: IntArray
     part: list[str]
+    whole: frozenset[str] = frozenset()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -173,6 +175,7 @@ def read_items(inputs: Sequence[PathLike], model: MultimodalModel) -> Items:
     if lacking:
         logger.info(f"left out {counted(lacking, 'row')} with fewer than two of {', '.join(names)}")
     found.source = np.array(source, dtype=np.int64)
+    found.whole = frozenset(name for name in names if hasattr(model.tower(name).encoder, "parse"))
     return found
 
 
@@ -272,6 +275,10 @@ class ModalityCorpus:
             strata.append((families, weight / weight.sum(), count))
         return strata
 
+    def content(self) -> bytes:
+        """Return what rows there are, and what is trained on."""
+        return repr((self.items.ids, self.items.family, self.training.tolist())).encode()
+
     def batch(self, step: int) -> ModalityBatch:
         """Return the batch of a step, counted from 0."""
         rng = np.random.default_rng([self.seed, RandomStream.TABLE_ROWS, step])
@@ -312,7 +319,7 @@ class ModalityCorpus:
             value = MODALITIES.load(name).parse(augment(self.items.cells[name][row], rng))
         assert value is not None
         most = self.config.multiview.max_length
-        if len(value) <= most:
+        if len(value) <= most or name in self.items.whole:
             return value
         if rng is None:
             return value[:most]

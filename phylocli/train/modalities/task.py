@@ -39,6 +39,7 @@ from phylocli.train.modalities.table import ModalityBatch, ModalityCorpus
 from phylocli.train.parallel.execution import Execution
 from phylocli.train.parallel.grad_cache import encode
 from phylocli.train.parallel.strategy import Trainable
+from phylocli.train.parallel.world import ALONE, World
 from phylocli.train.report.row import Row
 
 logger = logging.getLogger(__name__)
@@ -139,12 +140,20 @@ class MultimodalTask(Trainable):
         if modality in self.locked:
             pooled = torch.from_numpy(np.stack(values)).to(self.device)
         else:
-            pooled = encode(self.multimodal.tower(modality), values, self.execution).of_vectors()
+            pooled = self._pooled(modality, values, self.execution.world if self.training else ALONE)
         return self.multimodal.project(modality, pooled)
 
+    def _pooled(self, modality: str, values: Sequence[Values], world: World) -> Tensor:
+        """Return the pooled vectors of values, (n, D); the processes share the work if each gets a value."""
+        shared = world if len(values) >= world.size else ALONE
+        return encode(self.multimodal.tower(modality), values, self.execution, world=shared).of_vectors()
+
     def vectors_of(self, modality: str, values: Sequence[Values | None]) -> list[Values | None]:
-        """Return the vector (D,) of each value of a locked modality, whole; None where it is missing."""
-        model = self.multimodal.tower(modality)
+        """Return the vector (D,) of each value of a locked modality, whole; None where it is missing.
+
+        Collective: the processes of the run share the work.
+        """
+        model, world = self.multimodal.tower(modality), self.execution.world
         found: list[Values | None] = [None] * len(values)
         known: dict[bytes, list[int]] = {}
         for row, value in enumerate(values):
@@ -155,8 +164,9 @@ class MultimodalTask(Trainable):
         with torch.no_grad(), console.progress_task(f"embedding {modality}", len(groups), "values") as bar:
             for start in range(0, len(groups), EMBEDDED):
                 part = groups[start : start + EMBEDDED]
-                vectors = encode(model, [cast(Values, values[rows[0]]) for rows in part], self.execution).of_vectors()
-                for rows, vector in zip(part, vectors.float().cpu().numpy(), strict=True):
+                vectors = self._pooled(modality, [cast(Values, values[rows[0]]) for rows in part], world)
+                same = world.from_main(vectors.float().cpu())  # equal to the last bit in all processes
+                for rows, vector in zip(part, same.numpy(), strict=True):
                     for row in rows:
                         found[row] = vector
                 bar.advance(len(part))
@@ -231,12 +241,6 @@ class MultimodalTask(Trainable):
 
 def _tower(config: TrainConfig, name: str, seed: int) -> Model:
     given = config.tower(name)
-    if given.locked and not given.model:
-        raise UsageError(
-            f"modality.{name}.locked needs a trained model",
-            why="an encoder with random weights would stay as it is",
-            fix=f"name one with modality.{name}.model, or leave out modality.{name}.locked",
-        )
     if given.model:
         if given.encoder or given.preset or given.parameters or given.pooling or given.pooling_parameters:
             raise UsageError(
@@ -251,11 +255,19 @@ def _tower(config: TrainConfig, name: str, seed: int) -> Model:
             name,
             encoder=given.encoder,
             preset=given.preset,
-            pooling=given.pooling,
+            pooling=given.pooling or ("mean" if given.locked else ""),
             parameters=given.parameters,
             pooling_parameters=given.pooling_parameters,
             seed=seed,
         )
+        if given.locked and (
+            getattr(model.encoder, "has_random_weights", True) or any(True for _ in model.pooling.parameters())
+        ):
+            raise UsageError(
+                f"modality.{name}.locked needs a trained model",
+                why="an encoder or a pooling with random weights would stay as it is",
+                fix=f"name one with modality.{name}.model, or a checkpoint with mean pooling, or leave out locked",
+            )
     return frozen(model) if given.locked else model
 
 
@@ -268,8 +280,10 @@ def log_summary(task: MultimodalTask, corpus: ModalityCorpus, held_out: Modality
         logger.info(f"{name}: {counted(have, 'value')}, {model.config.encoder} ({state})")
     families = len(np.unique(corpus.family[corpus.training]))
     shown = f"validation on {counted(len(corpus.held_out), 'row')}" if held_out is not None else "no validation"
+    processes = f", {task.execution.world.size} processes" if task.execution.world.size > 1 else ""
     logger.info(
-        f"training on {counted(len(corpus.training), 'row')} of {families} families, {corpus.pairs} per step; {shown}"
+        f"training on {counted(len(corpus.training), 'row')} of {families} families, {corpus.pairs} per step{processes}; "
+        f"{shown}"
     )
 
 

@@ -16,7 +16,10 @@ import torch
 from phylocli.config.assignments import nested
 from phylocli.config.train import TrainConfig
 from phylocli.core.errors import UsageError
+from phylocli.train.data.batch_sampler import Corpus
 from phylocli.train.data.loading import load_corpus
+from phylocli.train.modalities.table import ModalityCorpus, load_modalities
+from phylocli.train.modalities.task import MultimodalTask
 from phylocli.train.parallel.execution import Execution
 from phylocli.train.parallel.world import World, joined, replicated
 from phylocli.train.task import ContrastiveTask
@@ -26,10 +29,18 @@ def steps(case: dict[str, Any], world: World) -> dict[str, torch.Tensor]:
     """Return the gradients of two steps of a case as vectors, its terms, and what its objective keeps from step to step."""
     config = TrainConfig.of(None, {"recipe": case["recipe"], **nested(case["settings"])})
     batch = config.batch
-    task = ContrastiveTask(config, Execution(batch.max_tokens, batch.grad_cache, world=world))
-    corpus = load_corpus([case["families"]], config, every_view=task.requirements.views == "all")
-    task.read_families(corpus.families)
-    trained = task if world.size == 1 else replicated(task, find_unused=task.has_unused_parameters(corpus.batch(0)))
+    execution = Execution(batch.max_tokens, batch.grad_cache, world=world)
+    task: ContrastiveTask | MultimodalTask
+    corpus: Corpus | ModalityCorpus
+    if config.modalities:
+        task = MultimodalTask(config, execution)
+        corpus, unused, kept = load_modalities(config, task), True, [task.objectives]
+    else:
+        task = ContrastiveTask(config, execution)
+        corpus = load_corpus([case["families"]], config, every_view=task.requirements.views == "all")
+        task.read_families(corpus.families)
+        unused, kept = task.has_unused_parameters(corpus.batch(0)), [task.objective, task.distillation]
+    trained = task if world.size == 1 else replicated(task, find_unused=unused)
     found: dict[str, torch.Tensor] = {}
     for step in (0, 1):  # the second meets queues with something in them
         task.zero_grad()
@@ -39,9 +50,9 @@ def steps(case: dict[str, Any], world: World) -> dict[str, torch.Tensor]:
         found[f"gradient {step}"] = torch.cat([g.flatten() for g in grads])
         found |= {f"{name} {step}": value.detach() for name, value in terms.items()}
         task.after_step()
-    for part in filter(None, (task.objective, task.distillation)):
+    for part in filter(None, kept):
         found |= {f"kept {name}": value.double() for name, value in part.named_buffers()}
-    found["residues"] = torch.tensor(sum(map(len, corpus.batch(0).a)))
+    found["residues"] = torch.tensor(corpus.batch(0).residues)
     return found
 
 

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 import small_run
@@ -22,6 +23,7 @@ import torch
 from safetensors.torch import load_file
 
 from phylocli.core.plugins import OBJECTIVES
+from phylocli.models.multimodal import MultimodalModel
 from phylocli.objectives import needs_decoder
 from phylocli.train import train_model
 from phylocli.train.parallel.world import World
@@ -76,8 +78,36 @@ def families(simulated_file: Callable[..., Path]) -> Path:
 PRETRAINED = [("esm2", "lora"), ("esm2", "full"), ("ankh", "lora"), ("protbert", "full"), ("esmc", "full")]
 
 
+PAIRED: dict[str, Any] = {
+    "modalities": "sequence,text",
+    "batch.pairs": 11,
+    "batch.max_tokens": 120,
+    "head.dimension": 8,
+    "precision": "fp32",
+    "modality.sequence.preset": "tiny",
+    "modality.text.preset": "tiny",
+}
+
+
+def modalities(path: Path) -> Path:
+    """Write a table of which no modality is in all rows, and one in a single row."""
+    rng = np.random.default_rng(0)
+    letters = ["".join(rng.choice(list("ACDEFGHIKL"), rng.integers(8, 40))) for _ in range(24)]
+    pl.DataFrame(
+        {
+            "sequence": letters,
+            "three_di": [x if k % 3 else None for k, x in enumerate(reversed(letters))],
+            "text": [f"protein number {k} of kind {k % 5}" if k % 4 else None for k in range(24)],
+            "smiles": ["CCO" if k == 5 else None for k in range(24)],
+            "family": [f"F{k // 2}" for k in range(24)],
+        }
+    ).write_parquet(path)
+    return path
+
+
 def cases(families: Path, pretrained: Callable[[str], Path]) -> dict[str, dict[str, Any]]:
-    """Every objective, with a head, a critic that learns where it may, and queues; a teacher; and pretrained encoders."""
+    """Every objective, with a head, a critic that learns where it may, and queues; a teacher; pretrained encoders; and
+    modalities, of which rows have two or three, or one row only."""
     found: dict[str, dict[str, Any]] = {}
     for name in OBJECTIVES.names():
         recipe = name if name in RECIPES else "simclr"
@@ -102,7 +132,18 @@ def cases(families: Path, pretrained: Callable[[str], Path]) -> dict[str, dict[s
             "batch.grad_cache": kind == "ankh", "batch.activation_checkpointing": kind == "protbert",
         }  # fmt: skip
         found[f"{kind} {mode}"] = {"recipe": "simclr", "settings": settings, "families": str(families)}
+    table = str(modalities(families.with_name("table.parquet")))
+    found["clip"] = {"recipe": "clip", "settings": {**PAIRED, "inputs": (table,)}}
+    three = {key: value for key, value in PAIRED.items() if not key.startswith("modality.sequence")} | {
+        "inputs": (table,), "modalities": "sequence,three_di,text,smiles", "modality.three-di.preset": "tiny",
+        "modality.sequence.model": "default", "modality.sequence.locked": True, "modality.sequence.hidden": 8,
+        "objective.name": "infonce", "critic.name": "separable", "batch.grad_cache": True,
+    }  # fmt: skip
+    found["cmc"] = {"recipe": "cmc", "settings": three}
     return found
+
+
+MODALITIES = ("clip", "cmc")
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +177,8 @@ def test_every_loss_and_queue_gives_the_gradients_of_one_process(
             error = (here.double() - true.double()).norm() / true.double().norm().clamp(min=1e-3)
             assert here.isfinite().all() and error < 1e-5, (name, key, float(error))
             assert all(torch.equal(other[name][key], here) for other in found[1:]), (name, key)
-    assert set(alone) == {*OBJECTIVES.names(), "distillation", *(f"{kind} {mode}" for kind, mode in PRETRAINED)}
+    pretrained_cases = {f"{kind} {mode}" for kind, mode in PRETRAINED}
+    assert set(alone) == {*OBJECTIVES.names(), "distillation", *pretrained_cases, *MODALITIES}
 
 
 RUN = {
@@ -241,3 +283,19 @@ def test_run_of_two_processes_resumes_with_one_and_a_message(
     train_model([], tmp_path / "run", device="cpu", resume=True)
     assert "was started with 2 processes and is resumed with 1" in capsys.readouterr().err
     assert pl.read_parquet(tmp_path / "run" / "metrics.parquet")["loss"].to_list() == losses
+
+
+def test_torchrun_trains_modalities_like_one_process(tmp_path: Path) -> None:
+    table = modalities(tmp_path / "table.parquet")
+    settings = {**PAIRED, "validation.every": 2, "validation.fraction": 0.5, "batch.pairs": 6}
+    one, several = tmp_path / "one", tmp_path / "several"
+    train_model([table], one, recipe="clip", steps=4, seed=0, device="cpu", settings=settings)
+    given = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
+    command = ["-m", "phylocli", "train", table, "--recipe", "clip", "--steps", 4, "--seed", 0, "--device", "cpu"]
+    done = torchrun(2, *command, *given, "-o", several)
+    assert done.returncode == 0, done.stderr.decode()
+    assert "2 processes" in done.stderr.decode() and done.stderr.decode().count("the model is") == 1
+    same_metrics(one, several, rel=1e-5, abs=1e-5)
+    a, b = (MultimodalModel.load(run / "model") for run in (one, several))
+    assert np.allclose(a.embed("text", ["a kinase"]), b.embed("text", ["a kinase"]), atol=1e-4)
+    assert a.calibration["text"].scale == pytest.approx(b.calibration["text"].scale, rel=1e-2)
