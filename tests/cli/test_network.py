@@ -207,3 +207,32 @@ def test_the_page_draws_edges_and_the_slider_hides_the_weak_ones(network: Run, p
         browser.run("document.getElementById('threshold').dispatchEvent(new Event('input'))")
         middle = (weights[0] + weights[-1]) / 2
         assert f": {(weights >= middle).sum()}" in browser.run("document.getElementById('least').textContent")
+
+
+@pytest.mark.needs("chromium")
+def test_a_large_network_is_moved_as_a_picture_and_drawn_anew_when_it_rests(network: Run, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    ends = np.unique(np.sort(rng.integers(0, 200, (9000, 2)), axis=1), axis=0)
+    ends = ends[ends[:, 0] != ends[:, 1]]
+    assert len(ends) > 4000  # from so many edges on
+    rows = {"source": ends[:, 0].astype(str), "target": ends[:, 1].astype(str), "weight": rng.random(len(ends))}
+    pl.DataFrame(rows).write_parquet(tmp_path / "edges.parquet")
+    network(tmp_path / "edges.parquet", "--page", tmp_path / "net.html")
+    wheel = "document.getElementById('map').dispatchEvent(new WheelEvent('wheel', { deltaY: -90, clientX: 300 }))"
+    edges = "document.documentElement.dataset.edgesDrawn"
+    ink = (  # opaque pixels of the map
+        "[...document.getElementById('map').getContext('2d').getImageData(0, 0, 800, 800).data]"
+        ".filter((x, k) => k % 4 === 3 && x > 0).length"
+    )
+    with Browser(tmp_path / "profile") as browser:
+        browser.open((tmp_path / "net.html").as_uri())
+        browser.wait(f"{edges} === 'true'")
+        before = browser.run(ink)
+        assert browser.run(f"new Promise((done) => {{ {wheel}; requestAnimationFrame(() => done({edges})); }})") == "false"
+        assert browser.run(ink) > before / 2  # the picture is there meanwhile
+        browser.wait(f"{edges} === 'true'")
+        every = browser.run(ink)
+        browser.run("document.getElementById('threshold').value = 900")
+        browser.run("document.getElementById('threshold').dispatchEvent(new Event('input'))")
+        browser.wait(f"{edges} === 'true'")
+        assert browser.run(ink) < every
