@@ -305,6 +305,7 @@ def masked(data: Path, folder: Path, steps: int, seeds: list[int]) -> None:
     chains = chains.filter(pl.col("sequence").str.len_chars() <= LONGEST)
     parts = [chains.filter(pl.col("split") == s).sample(n, seed=0) for s, n in (("train", 300), ("valid", 200))]
     print("\n| | family | clan | 3Di accuracy | 3Di, nats |\n|---|---|---|---|---|")
+    every: dict[str, dict[str, Floats]] = {}
     for name, given in MASKED.items():
         found: list[dict[str, Floats]] = []
         for seed in seeds:
@@ -328,12 +329,19 @@ def masked(data: Path, folder: Path, steps: int, seeds: list[int]) -> None:
                 np.savez(kept / "values.npz", **evaluated(phylocli.load_model(model), dev, *parts))
             found.append(dict(np.load(kept / "values.npz")))
         cells = []
+        every[name] = {key: np.mean([f[key] for f in found], axis=0) for key in found[0]}
         for key in ("family", "clan", "accuracy", "nats"):
             groups = found[0][f"{key} of"]
             value, low, high = interval(np.mean([f[key] for f in found], axis=0), groups)
             each = [interval(f[key], groups)[0] for f in found]
             cells.append(f"{value:.3f} ({low:.3f}–{high:.3f}; seeds {min(each):.3f}–{max(each):.3f})")
         print(f"| {name} | {' | '.join(cells)} |", flush=True)
+    print("\nDifferences from an encoder without training, paired\n")
+    *trained, last = every
+    for name in trained:
+        keys = ("family", "clan", "accuracy", "nats")
+        pairs = {k: interval(every[name][k] - every[last][k], found[0][f"{k} of"]) for k in keys}
+        print(shown(name, pairs))
 
 
 MASKED_SETTINGS = [
