@@ -279,7 +279,7 @@ def kills(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         families, log = folder / "families.sto", folder / "log"
-        simulate = ["simulate", "-n", str(options.families), "--tips", "4:8", "--length", "30", "-o", str(families), "-q"]
+        simulate = ["simulate", "-n", str(options.families), "--tips", "4:8", "--length", "100", "-o", str(families), "-q"]
         subprocess.run([*PHYLOCLI, *simulate], check=True)
         tree = ["tree", str(families), "--engine", "nj", "--no-refine"]
         subprocess.run([*PHYLOCLI, *tree, "-o", str(folder / "whole.sto")], check=True)

@@ -105,7 +105,7 @@ def provenance(stage: str, parameters: Mapping[str, object], seed: int | None = 
     return {
         "stage": stage,
         "command": [without_secrets(word) for word in sys.argv],
-        "parameters": parameters,
+        "parameters": {name: _without_secrets(value) for name, value in parameters.items()},
         "seed": seed,
         "inputs": [
             asdict(item) for item in {astuple(item): item for item in recorded_inputs()}.values()
@@ -114,6 +114,17 @@ def provenance(stage: str, parameters: Mapping[str, object], seed: int | None = 
         "platform": platform.platform(),
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
+
+
+def _without_secrets(value: object) -> object:
+    """Return a value of the parameters with its URLs as `without_secrets` leaves them, also within lists and tables."""
+    if isinstance(value, str | os.PathLike):
+        return without_secrets(os.fsdecode(value))
+    if isinstance(value, Mapping):
+        return {name: _without_secrets(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_secrets(part) for part in value]
+    return value
 
 
 def sidecar_path(artefact: PathLike) -> Path:

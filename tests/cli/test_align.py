@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
+from click.testing import Result
 
 from phylocli.formats import read_families
+from phylocli.formats.family import Family
 from phylocli.hmmer import build_hmm
+from phylocli.store import Store
 
 
 def families(data: bytes, folder: Path) -> list:
@@ -54,6 +58,42 @@ def test_sequences_from_a_pipe_align_to_a_profile_file(phylocli: Callable, examp
     assert len(done) == 45
     assert [s.residues for s in done.sequences()] == [s.residues for s in globin.sequences()]
     assert (tmp_path / "globins.sto.gz.provenance.json").is_file()
+
+
+@pytest.mark.parametrize("change", ["nothing", "an option", "the file of an option", "the profile in the store"])
+def test_interrupted_command_continues_unless_what_an_alignment_depends_on_has_changed(
+    cli: Callable[..., Result], examples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    first = next(read_families(examples / "families.sto"))
+    profiles = {"own": first, "shorter": first.subset(first.ids[:20])}
+    for name, family in profiles.items():
+        with (tmp_path / f"{name}.hmm").open("wb") as stream:
+            build_hmm(family).write(stream)
+    in_store = Store(tmp_path / "store").profile_path(first.accession)
+    used = tmp_path / "used.hmm" if change == "the file of an option" else in_store
+    used.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(tmp_path / "own.hmm", used)
+    command = ["align", examples / "families.sto", "-o", tmp_path / "out.sto", "--threads", 1]
+    command += ["--hmm", used] if change == "the file of an option" else []
+
+    def interrupted(families: Iterable[Family], target: Path) -> None:
+        next(iter(families))
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("phylocli.formats.write_families", interrupted)
+        assert cli(*command).exit_code == 130
+    assert (tmp_path / "out.sto.partial").exists() and not (tmp_path / "out.sto").exists()
+    if change == "an option":
+        command += ["--trim", "match"]
+    elif change != "nothing":
+        shutil.copy(tmp_path / "shorter.hmm", used)
+    result = cli(*command)
+    assert result.exit_code == 0, result.output
+    assert ("1 of 1 results of an interrupted run were used" in result.stderr) == (change == "nothing")
+    there = (tmp_path / "out.sto").read_bytes()
+    assert cli(*command[:3], tmp_path / "again.sto", *command[4:]).exit_code == 0
+    assert there == (tmp_path / "again.sto").read_bytes()
 
 
 def test_famsa_aligns_de_novo(phylocli: Callable, examples: Path, tmp_path: Path) -> None:

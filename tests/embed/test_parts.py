@@ -22,9 +22,11 @@ from phylocli.embed import disk_space as space
 from phylocli.embed.inputs import Survey, expand, survey
 from phylocli.embed.parts import cut, digest
 from phylocli.embed.throughput import Meter
+from phylocli.embed.to_table import Tabulator
 from phylocli.formats import Sequence
 from phylocli.formats.embeddings import read_embeddings
 from phylocli.formats.tables.parts import part_files, part_path
+from phylocli.models.device import choose_device
 from phylocli.models.model import Model
 from phylocli.search.database import open_table
 
@@ -65,6 +67,15 @@ def test_shards_share_the_parts_and_make_the_same_bytes(whole: Path, model: Path
     for shard in ("1/3", "3/3"):
         embed_file(source, tmp_path / "parts", model=model, shard=shard, shard_size=10)
     assert files(tmp_path / "parts") == files(whole)
+
+
+def test_worker_takes_any_device_for_the_first_one_but_keeps_to_the_index_of_another(model: Path) -> None:
+    maker = Tabulator(Model.load(model))
+    for device in ("cpu", "cuda", "cuda:0", "mps"):  # what `auto` chose where the command runs, which a worker may lack
+        parts._begin(maker, device, 1)
+        assert maker.model.device.type == ("cpu" if device == "cpu" else choose_device("auto").type)
+    with pytest.raises(UsageError, match="the device 'cuda:99' cannot be used"):
+        parts._begin(maker, "cuda:99", 1)
 
 
 def test_several_devices_share_a_folder(whole: Path, model: Path, examples: Path, tmp_path: Path) -> None:

@@ -79,7 +79,10 @@ def test_secrets_of_urls_are_neither_in_names_nor_in_messages_nor_in_provenance(
         pass
     assert "p@ss" not in str(caught.value)
     monkeypatch.setattr(sys, "argv", ["phylocli", "embed", url, f"--reference={url}", "--motif=a?b#c"])
-    recorded = json.dumps(provenance("embed", {}))
+    parameters = {"reference": url, "sources": (url, Path("a")), "by_name": {"one": [url]}, "number": 3}
+    record = provenance("embed", parameters)
+    assert record["parameters"]["number"] == 3 and record["parameters"]["sources"][1] == "a"
+    recorded = json.dumps(record)
     assert "p@ss" not in recorded and "--motif=a?b#c" in recorded
 
 
