@@ -215,12 +215,13 @@ PHYLOCLI = [sys.executable, "-m", "phylocli"]
 def children(process: int) -> list[int]:
     """Return all descendants of a process."""
     found: list[int] = []
-    try:
-        direct = [int(word) for word in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
-    except OSError:
-        return []
-    for child in direct:
-        found += [child, *children(child)]
+    for thread in Path(f"/proc/{process}/task").glob("*/children"):  # each thread has its own
+        try:
+            direct = [int(word) for word in thread.read_text().split()]
+        except OSError:
+            continue
+        for child in direct:
+            found += [child, *children(child)]
     return found
 
 

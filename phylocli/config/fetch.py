@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from phylocli.config.base import Cli, Config
+from phylocli.config.base import Cli
+from phylocli.config.parallel import ParallelConfig
 
 
-class FetchConfig(Config):
+class FetchConfig(ParallelConfig):
     """Which alignments are fetched, and from where."""
 
     table: ClassVar[str] = "fetch"

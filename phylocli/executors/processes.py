@@ -9,9 +9,12 @@ from concurrent.futures.process import BrokenProcessPool
 from types import TracebackType
 from typing import Any
 
-from phylocli.core.errors import MissingDependencyError
+from phylocli.core.errors import MissingDependencyError, PhylocliError
 from phylocli.core.processes import WorkerPool
 from phylocli.executors.work import Died, Done, Piece, Work, perform
+
+STILLBORN = 30
+"""Number of deaths of starting processes, one after another, before no more are started."""
 
 _work: Work[Any, Any] | None = None  # of this worker process
 _lacking: MissingDependencyError | None = None
@@ -32,6 +35,8 @@ class Processes:
         self._pools = [self._pool() for _ in range(count)]
         self._idle = list(reversed(self._pools))
         self._running: dict[int, WorkerPool] = {}
+        self._begun: dict[WorkerPool, Future[None]] = {}
+        self._stillborn = 0
         self._ended: queue.SimpleQueue[tuple[int, Future[Done]]] = queue.SimpleQueue()
 
     def __enter__(self) -> Processes:
@@ -62,31 +67,54 @@ class Processes:
         """Start a bundle in an idle process."""
         pool = self._idle.pop()
         arguments = [piece.argument for piece in bundle]
-        try:
-            future = pool.submit(_perform, arguments)
-        except BrokenProcessPool:  # its process died while it was idle
-            pool = self._replaced(pool)
-            future = pool.submit(_perform, arguments)
+        while True:
+            try:
+                if pool not in self._begun:
+                    self._begun[pool] = pool.submit(_nothing)
+                future = pool.submit(_perform, arguments)
+                break
+            except BrokenProcessPool:  # its process died while it was idle
+                pool = self._replaced(pool)
         self._running[ticket] = pool
         future.add_done_callback(lambda done: self._ended.put((ticket, done)))
 
     def finished(self, *, wait: bool = True) -> list[tuple[int, Done | Died]]:
-        """Return the bundles that have ended."""
+        """Return the bundles that have ended.
+
+        Raises:
+            PhylocliError: process after process dies while it starts.
+        """
         found: list[tuple[int, Done | Died]] = []
         while (wait and not found) or not self._ended.empty():
             ticket, future = self._ended.get()
             pool = self._running.pop(ticket)
             try:
                 found.append((ticket, future.result()))
+                self._stillborn = 0
             except BrokenProcessPool:
-                found.append((ticket, Died()))
+                found.append((ticket, Died(self._strikes(pool))))
                 pool = self._replaced(pool)
             self._idle.append(pool)
         return found
 
+    def _strikes(self, pool: WorkerPool) -> int:
+        """Return how many deaths the pieces of a dead process are to be charged with: none if it died while it started."""
+        if self._begun[pool].exception() is None:
+            self._stillborn = 0
+            return 1
+        self._stillborn += 1
+        if self._stillborn == STILLBORN:
+            raise PhylocliError(
+                f"{STILLBORN} worker processes died while they started",
+                why="the system may have ended them for lack of memory, or a library cannot be loaded",
+                fix=self._work.fix,
+            )
+        return 0
+
     def _replaced(self, pool: WorkerPool) -> WorkerPool:
         """Return a new pool for one whose process died."""
         self._pools.remove(pool)
+        self._begun.pop(pool, None)
         pool.end()
         self._pools.append(self._pool())
         return self._pools[-1]
@@ -103,6 +131,10 @@ def _begin(work: Work[Any, Any]) -> None:
             work.prepare()
         except MissingDependencyError as error:
             _lacking = error  # raised by the first bundle: an error here would look like a death
+
+
+def _nothing() -> None:
+    """Show by its end that the process has started."""
 
 
 def _perform(arguments: list[bytes]) -> Done:

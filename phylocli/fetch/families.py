@@ -113,6 +113,7 @@ class _Fetcher:
         self.offline = config.offline
         self.refresh = config.refresh
         self.policy = policy
+        self.parallel = config
         self.client = Client(policy)
         self.service = InterPro(self.client, services.interpro)
         self.proteins = UniProt(self.client, services.uniprot)
@@ -216,6 +217,7 @@ class _Fetcher:
             refresh=self.refresh,
             base_url=self.services.pfam,
             policy=self.policy,
+            parallel=self.parallel,
         )
         for accession in missing:
             if accession in came.alignments.skipped:

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from phylocli.config.parallel import ParallelConfig
 from phylocli.core.errors import UsageError
 from phylocli.fetch.http import Client
 from phylocli.fetch.retry_policy import Policy, default_policy
@@ -48,6 +49,7 @@ def fetch_release(
     refresh: bool = False,
     base_url: str | None = None,
     policy: Policy | None = None,
+    parallel: ParallelConfig | None = None,
 ) -> Release:
     """Download a Pfam release into the store: alignments, profiles and clans, one record per family.
 
@@ -65,6 +67,7 @@ def fetch_release(
         refresh: overwrite records that are already in the store.
         base_url: the base URL of the releases; None: `$PHYLOCLI_PFAM_URL`, else the EBI.
         policy: waits, retries and limits; None: the default.
+        parallel: where records are parsed; None: in this process.
 
     Raises:
         UsageError: the kind of alignment is unknown, or the release number is invalid.
@@ -93,6 +96,7 @@ def fetch_release(
                 only=only,
                 of_clans=clans,
                 refresh=refresh,
+                parallel=parallel,
             )
 
 
@@ -108,6 +112,7 @@ def split_release(
     only: Collection[str] | None = None,
     of_clans: Collection[str] = (),
     refresh: bool = False,
+    parallel: ParallelConfig | None = None,
 ) -> Release:
     """Split the files of a release into the store. The caller must hold the lock `release-NUMBER`.
 
@@ -129,11 +134,20 @@ def split_release(
             policy=policy,
             only=only,
             refresh=refresh,
+            parallel=parallel,
         )
         hmms = None
         if profiles is not None:
-            source = file_source(profiles, release)
-            hmms = split_profiles(profiles, store, bulk, source=source, policy=policy, only=only, refresh=refresh)
+            hmms = split_profiles(
+                profiles,
+                store,
+                bulk,
+                source=file_source(profiles, release),
+                policy=policy,
+                only=only,
+                refresh=refresh,
+                parallel=parallel,
+            )
     return Release(release, split, hmms, members)
 
 

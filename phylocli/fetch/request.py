@@ -91,12 +91,16 @@ def fetch(
         options: fields of `FetchConfig`.
 
     Raises:
-        UsageError: parts of the request are incompatible, or nothing is requested.
+        UsageError: parts of the request are incompatible, nothing is requested, or `jobs` is given without a release.
         BadInputError: parts of the request do not exist; everything else has been written.
         ServiceError: parts of the request could not be fetched; everything else has been written.
     """
     config = FetchConfig.of(config, options)
     request.check(offline=config.offline)
+    if not (config.in_process or request.everything or (config.release and request.of_families)):
+        raise UsageError(
+            "--jobs and --cluster divide the records of a release", fix="add --all or --release current, or leave them out"
+        )
     if request.of_proteins:
         listed = read_list(request.proteins) if request.proteins is not None else None
         fetch_proteins(
@@ -117,6 +121,7 @@ def fetch(
             offline=config.offline,
             refresh=config.refresh,
             base_url=config.base_url,
+            parallel=config,
         )
         write_release(came, place, output, {"all": True, **parameters, "release": came.release})
         return

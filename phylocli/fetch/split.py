@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from phylocli.config.parallel import ParallelConfig
 from phylocli.core import console
-from phylocli.core.errors import BadInputError
+from phylocli.core.errors import BadInputError, PhylocliError
+from phylocli.executors import Work, run_pieces
 from phylocli.fetch.retry_policy import Policy
 from phylocli.fetch.verify import unpacked
 from phylocli.formats import stockholm
@@ -21,6 +24,7 @@ from phylocli.formats.provenance import Record, Source, provenance
 from phylocli.formats.stockholm import split_accession
 from phylocli.formats.streams import text_lines
 from phylocli.store import Bulk, Store, read_sidecar
+from phylocli.store.bulk import packed
 from phylocli.store.integrity import FETCH_AGAIN, check_family, check_profile
 
 _FAMILY = re.compile(r"PF\d{5}", re.ASCII)
@@ -88,6 +92,21 @@ def records(stream: BinaryIO, limit: int, name: str) -> Iterator[bytes]:
         raise BadInputError(f"{name} ends in the middle of a record", fix=FETCH_AGAIN)
 
 
+@dataclass(frozen=True)
+class _Record:
+    """A record of a release file.
+
+    Attributes:
+        accession: of its family.
+        text: as in the file.
+        digest: its SHA-256.
+    """
+
+    accession: str
+    text: bytes
+    digest: str
+
+
 def split_alignments(
     path: Path,
     store: Store,
@@ -98,6 +117,7 @@ def split_alignments(
     policy: Policy,
     only: Collection[str] | None = None,
     refresh: bool = False,
+    parallel: ParallelConfig | None = None,
 ) -> Split:
     """Write the families of an alignment file of a release to the store.
 
@@ -113,34 +133,17 @@ def split_alignments(
         policy: provides the maximum size of a record.
         only: the accessions to write; None: all.
         refresh: also write records that are already in the store.
+        parallel: where records are parsed; None: in this process.
 
     Raises:
         BadInputError: the file is damaged.
     """
-    result = Split()
     base: Record = {**provenance("fetch", {"alignment": alignment, "release": source["release"]}), "inputs": []}
-    for record in _watched(path, policy, f"splitting {path.name}"):
-        accession = _accession(record)
-        if only is not None and accession not in only:
-            continue
-        if accession is None or not _FAMILY.fullmatch(accession):
-            result.skipped[accession or f"record {len(result.families) + 1}"] = "no Pfam accession"
-            continue
-        result.families.append(accession)
-        held: Source = {**source, "alignment": alignment, "sha256": hashlib.sha256(record).hexdigest()}
-        if not refresh and _same(store.family_path(accession), held):
-            continue
-        name = f"{path.name}, {accession}"
-        try:
-            (family,) = stockholm.parse(text_lines(cast(BinaryIO, io.BytesIO(record)), name), name)
-            check_family(family, accession, name)
-        except BadInputError as error:
-            result.skipped[accession] = error.what
-            continue
-        family.notes.append(f"fetch {alignment} Pfam {source['release']}")
-        bulk.family(family, {**base, "source": held})
-        result.written += 1
-    return result
+    work = Work(functools.partial(_packed_family, path.name, f"fetch {alignment} Pfam {source['release']}"))
+    splitting = _Splitting(path, policy, only, None if refresh else store.family_path, {**source, "alignment": alignment})
+    return splitting.run(
+        work, parallel, lambda accession, data, held: bulk.record(accession, data, {**base, "source": held})
+    )
 
 
 def split_profiles(
@@ -152,33 +155,83 @@ def split_profiles(
     policy: Policy,
     only: Collection[str] | None = None,
     refresh: bool = False,
+    parallel: ParallelConfig | None = None,
 ) -> Split:
     """Write the profile HMMs of a release to the store; see `split_alignments`.
 
     Raises:
         BadInputError: the file is damaged.
     """
-    result = Split()
     base: Record = {**provenance("fetch", {"release": source["release"]}), "inputs": []}
-    for record in _watched(path, policy, f"splitting {path.name}"):
-        accession = _accession(record)
-        if only is not None and accession not in only:
-            continue
-        if accession is None or not _FAMILY.fullmatch(accession):
-            result.skipped[accession or f"profile {len(result.families) + 1}"] = "no Pfam accession"
-            continue
-        result.families.append(accession)
-        held: Source = {**source, "sha256": hashlib.sha256(record).hexdigest()}
-        if not refresh and _same(store.profile_path(accession), held):
-            continue
-        try:
-            check_profile(record, accession, f"{path.name}, {accession}")
-        except BadInputError as error:
-            result.skipped[accession] = error.what
-            continue
-        bulk.profile(accession, record, {**base, "source": held})
-        result.written += 1
-    return result
+    splitting = _Splitting(path, policy, only, None if refresh else store.profile_path, source)
+    work = Work(functools.partial(_checked_profile, path.name))
+    return splitting.run(
+        work, parallel, lambda accession, data, held: bulk.profile(accession, data, {**base, "source": held})
+    )
+
+
+def _packed_family(file: str, note: str, record: _Record) -> tuple[str, bytes]:
+    """Return the digest of a record, and the family in the form of the store."""
+    name = f"{file}, {record.accession}"
+    (family,) = stockholm.parse(text_lines(cast(BinaryIO, io.BytesIO(record.text)), name), name)
+    check_family(family, record.accession, name)
+    family.notes.append(note)
+    return record.digest, packed(family)
+
+
+def _checked_profile(file: str, record: _Record) -> tuple[str, bytes]:
+    check_profile(record.text, record.accession, f"{file}, {record.accession}")
+    return record.digest, record.text
+
+
+@dataclass
+class _Splitting:
+    """The splitting of a file.
+
+    Attributes:
+        path: the file.
+        policy: provides the maximum size of a record.
+        only: the accessions to write; None: all.
+        place: returns the path of a family's record in the store, which is kept if it is the same; None: none is kept.
+        source: the provenance of the records, without their checksums.
+    """
+
+    path: Path
+    policy: Policy
+    only: Collection[str] | None
+    place: Callable[[str], Path] | None
+    source: Source
+    result: Split = field(default_factory=Split)
+
+    def run(
+        self,
+        work: Work[_Record, tuple[str, bytes]],
+        parallel: ParallelConfig | None,
+        write: Callable[[str, bytes, Source], None],
+    ) -> Split:
+        """Check the records, and write those that are new or changed."""
+        where = parallel or ParallelConfig()
+        for accession, found in run_pieces(work, self._records(), jobs=where.jobs, cluster=where.cluster):
+            if isinstance(found, PhylocliError):
+                self.result.skipped[accession] = found.what
+                continue
+            digest, data = found
+            write(accession, data, {**self.source, "sha256": digest})
+            self.result.written += 1
+        return self.result
+
+    def _records(self) -> Iterator[tuple[str, _Record]]:
+        for text in _watched(self.path, self.policy, f"splitting {self.path.name}"):
+            accession = _accession(text)
+            if self.only is not None and accession not in self.only:
+                continue
+            if accession is None or not _FAMILY.fullmatch(accession):
+                self.result.skipped[accession or f"record {len(self.result.families) + 1}"] = "no Pfam accession"
+                continue
+            self.result.families.append(accession)
+            digest = hashlib.sha256(text).hexdigest()
+            if self.place is None or not _same(self.place(accession), {**self.source, "sha256": digest}):
+                yield accession, _Record(accession, text, digest)
 
 
 @contextmanager

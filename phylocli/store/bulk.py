@@ -49,13 +49,11 @@ class Bulk:
 
     def family(self, family: Family, sidecar: Record) -> None:
         """Write a family's record; `sidecar` is complete except for the checksum."""
-        text = io.StringIO()
-        write_family(family, text)
-        packed = io.BytesIO()
-        # As `streams.open_output` writes `.gz`: a record has the same bytes however it was written.
-        with gzip.GzipFile(filename="", fileobj=packed, mode="wb", compresslevel=6, mtime=0) as stream:
-            stream.write(text.getvalue().encode())
-        self._add(family_path(self._root, family.accession or family.name), packed.getvalue(), sidecar)
+        self.record(family.accession or family.name, packed(family), sidecar)
+
+    def record(self, accession: str, data: bytes, sidecar: Record) -> None:
+        """Write a family's record, as `packed` returns it."""
+        self._add(family_path(self._root, accession), data, sidecar)
 
     def profile(self, accession: str, text: bytes, sidecar: Record) -> None:
         """Write a family's HMM; `sidecar` is complete except for the checksum."""
@@ -88,6 +86,17 @@ class Bulk:
                 part.replace(path)
         self._waiting.clear()
         self._size = 0
+
+
+def packed(family: Family) -> bytes:
+    """Return the content of a family's file in the store."""
+    text = io.StringIO()
+    write_family(family, text)
+    data = io.BytesIO()
+    # As `streams.open_output` writes `.gz`: a record has the same bytes however it was written.
+    with gzip.GzipFile(filename="", fileobj=data, mode="wb", compresslevel=6, mtime=0) as stream:
+        stream.write(text.getvalue().encode())
+    return data.getvalue()
 
 
 def _to_disk(path: Path) -> None:

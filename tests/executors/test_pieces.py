@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import pickle
 import signal
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from phylocli.core.errors import BadInputError, MissingDependencyError, PhylocliError
-from phylocli.executors import Work, pieces, run_all, run_pieces, work
+from phylocli.executors import Work, pieces, processes, run_all, run_pieces, work
 from phylocli.executors.processes import Processes
 
 
@@ -74,6 +75,30 @@ def test_death_of_a_process_that_is_idle_goes_unnoticed() -> None:
             process.kill()
             while not pool._broken:  # type: ignore[attr-defined]
                 time.sleep(0.01)
+
+
+def dies_at_first(folder: str) -> None:
+    """End the first four workers while they start."""
+    with (Path(folder) / "starts").open("a") as file:
+        file.write("x")
+    if len((Path(folder) / "starts").read_text()) <= 4:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_death_of_a_process_that_starts_is_not_the_fault_of_its_piece(tmp_path: Path) -> None:
+    described = Work(abs, functools.partial(dies_at_first, str(tmp_path)))
+    with Processes(described, 1) as engine:
+        run: pieces._Run[int, int] = pieces._Run(described, engine, None)
+        assert [result for _, result in run.results(iter([(0, "p", -1)]))] == [1]
+    assert len((tmp_path / "starts").read_text()) == 5
+
+
+def test_processes_that_all_die_at_the_start_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "STILLBORN", 3)
+    described = Work(abs, functools.partial(os._exit, 1), fix="buy memory")
+    with pytest.raises(PhylocliError, match="3 worker processes died while they started") as caught:
+        list(run_pieces(described, numbered(4), jobs=2))
+    assert caught.value.fix == "buy memory"
 
 
 def test_piece_that_ends_three_workers_fails_and_the_others_complete() -> None:

@@ -9,12 +9,15 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from standin import Answer, Standin, body, changed, checksums, cut, example_families, hmm_text, html, reset, status
 from stores import contents
 
+from phylocli.config.parallel import ParallelConfig
 from phylocli.core.errors import BadInputError, ServiceError, UsageError
+from phylocli.executors.dask_cluster import close_clusters
 from phylocli.fetch import Policy, Release, fetch_families, fetch_release
 from phylocli.fetch.http import Client
 from phylocli.fetch.services.pfam import PfamReleases, dead_families
@@ -208,15 +211,32 @@ def test_a_release_that_is_cut_within_is_refused_although_its_checksum_fits(stan
         fetch(standin, store)
 
 
-def test_a_record_that_is_not_whole_is_left_out_and_named(standin: Standin, store: Store) -> None:
+@pytest.mark.parametrize("parallel", [{}, {"jobs": 2}, {"cluster": "local:2"}], ids=["one", "processes", "dask"])
+def test_a_record_that_is_not_whole_is_left_out_and_named_and_the_others_have_the_same_bytes_whatever_the_engine(
+    standin: Standin, store: Store, parallel: dict[str, Any]
+) -> None:
+    fetch(standin, store)
+    whole = records_of(store)
+    for path in (store.root / "families").rglob("*.*"):
+        path.unlink()
     files = standin.files()
     text = gzip.decompress(files["Pfam-A.seed.gz"]).replace(b"#=GF SQ   95\n", b"#=GF SQ   96\n")
     files["Pfam-A.seed.gz"] = gzip.compress(text, mtime=0)
     files["md5_checksums"] = checksums(files)
-    came = fetch(standin, store)
+    came = fetch(standin, store, refresh=True, parallel=ParallelConfig(**parallel))
+    close_clusters()
     assert list(came.alignments.skipped) == ["PF00134"]
     assert "95 sequences, but its SQ line has 96" in came.alignments.skipped["PF00134"]
     assert "PF00134" not in store
+    left = records_of(store)
+    assert left.items() < whole.items()
+    assert [name for name in whole if name not in left] == [Path(store.family_path("PF00134")).name]
+
+
+def records_of(store: Store) -> dict[str, bytes]:
+    """Return the content of records and profiles, by the names of their files; their provenance has the time."""
+    found = [path for path in store.root.rglob("PF*") if path.is_file() and path.suffix != ".json"]
+    return {path.name: path.read_bytes() for path in found}
 
 
 def test_a_name_in_the_release_never_becomes_a_path(standin: Standin, store: Store) -> None:
