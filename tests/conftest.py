@@ -64,6 +64,7 @@ NEEDS: dict[str, tuple[str, Callable[[], bool]]] = {
     "iqtree": ("IQ-TREE is not on PATH", lambda: _on_path("iqtree3", "iqtree2", "iqtree")),
     "linux": ("it looks at /proc, limits of memory or affinities, as Linux has them", lambda: sys.platform == "linux"),
     "mmseqs": ("MMseqs2 is not on PATH", lambda: _on_path("mmseqs")),
+    "multiqc": ("MultiQC is not on PATH", lambda: _on_path("multiqc")),
     "openssl": ("OpenSSL is not on PATH", lambda: _on_path("openssl")),
     "piqtree": ("piqtree needs Python 3.12", lambda: sys.version_info >= (3, 12)),
     "shared-data": ("the shared training and evaluation data are not beside this checkout", SHARED_DATA.is_dir),

@@ -45,7 +45,7 @@ class CommandFailed(SystemExit):
 
 
 def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap a command: options of its configuration, `-q/-v`, recorded inputs, and the exit code of each kind of error."""
+    """Wrap a command: options of its configuration, `-q/-v/--log-json`, recorded inputs, the exit code of each error."""
     signature = inspect.signature(function, eval_str=True)
     shown: list[inspect.Parameter] = []
     configured: tuple[str, Any] | None = None
@@ -59,8 +59,9 @@ def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
             shown.append(parameter)
 
     @functools.wraps(function)
-    def run(context: typer.Context, quiet: bool, verbose: bool, **options: Any) -> None:
-        console.show_messages(console.QUIET if quiet else console.VERBOSE if verbose else console.NORMAL)
+    def run(context: typer.Context, quiet: bool, verbose: bool, log_json: bool, **options: Any) -> None:
+        level = console.QUIET if quiet else console.VERBOSE if verbose else console.NORMAL
+        console.show_messages(level, as_json=log_json)
         code = EXIT_OK
         try:
             from phylocli.formats.streams import recording_inputs
@@ -113,6 +114,14 @@ def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
             keyword,
             default=False,
             annotation=Annotated[bool, typer.Option("-v", "--verbose", help="Print details, and tracebacks of errors.")],
+        ),
+        inspect.Parameter(
+            "log_json",
+            keyword,
+            default=False,
+            annotation=Annotated[
+                bool, typer.Option("--log-json", help="Print messages and progress as JSON, one object a line.")
+            ],
         ),
     ]
     arguments = [*(p.replace(kind=keyword) for p in shown), context, *common]

@@ -25,6 +25,7 @@ EXAMPLES = [
     "phylocli pairs families.sto --bins 0:0.2,0.2:0.5,0.5:1,1:2 -n 8000 --holdout clans -o pairs.parquet",
     "phylocli pairs families.sto --relation orthologs -n 10000 -o orthologs.parquet",
     "phylocli pairs families.sto --hard-negatives profile -o negatives.tsv",
+    "phylocli pairs --all --jobs 4 --max-dist 1 -n 1000000 -o pairs.parquet",
 ]
 
 
@@ -46,7 +47,8 @@ def command(
 
     Reads Stockholm records with trees (from 'phylocli tree'), or works on the store with --family, --clan or --all. Writes a
     table: family, clan, id_a, id_b, distance (patristic, expected substitutions per site), relation, seq_a, seq_b. Without
-    replacement, sampling is exactly uniform over all pairs of the band, both ends included.
+    replacement, sampling is exactly uniform over all pairs of the band, both ends included. Trees that are missing in the
+    store are inferred first, by --jobs processes or on a --cluster, and kept there.
     """
     from phylocli.formats.tables import parse_format
     from phylocli.pairs import write_distributions, write_pairs, write_split
@@ -55,7 +57,16 @@ def command(
 
     table_format = parse_format(format, output)
     needed: Stage = "tree" if config.hard_negatives is None else "fetch"  # negatives are found without trees
-    source = families(input, family=family, clan=clan, all_=all_families, store=store, offline=offline, upto=needed)
+    source = families(
+        input,
+        family=family,
+        clan=clan,
+        all_=all_families,
+        store=store,
+        offline=offline,
+        upto=needed,
+        parallel=config if needed == "tree" else None,
+    )
     if config.hard_negatives is not None:
         write_negatives(
             source, output, config.hard_negatives, count=config.negatives, seed=config.seed, table_format=table_format

@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from phylocli.config.base import Cli, Config
+from phylocli.config.parallel import ParallelConfig
 from phylocli.config.types import Alphabet, Count, Fraction, Numbers, Pattern, Range, Ranges, Seed
 from phylocli.core.errors import UsageError
 
@@ -135,7 +136,7 @@ class SamplingConfig(Config):
         return text
 
 
-class PairsConfig(SamplingConfig):
+class PairsConfig(SamplingConfig, ParallelConfig):
     """What `phylocli pairs` does."""
 
     holdout: Annotated[Literal["families", "clans", "clades"] | None, Cli(panel=SPLIT)] = None

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from phylocli.config._tables import TableConfig
 from phylocli.config._translation import TranslationConfig
 from phylocli.config.base import Cli
+from phylocli.config.parallel import ParallelConfig
 from phylocli.config.types import Device, Threads
 from phylocli.core.errors import UsageError
 
@@ -16,7 +17,7 @@ HITS = "Hits"
 ALIGNMENT = "Alignment"
 
 
-class SearchConfig(TableConfig, TranslationConfig):
+class SearchConfig(TableConfig, TranslationConfig, ParallelConfig):
     """How `phylocli search` searches."""
 
     table: ClassVar[str] = "search"

@@ -2,12 +2,14 @@
 
 Library code logs (`logger = logging.getLogger(__name__)`); the program that uses it decides what is shown. The command line
 shows messages by `show_messages`, according to `-q` and `-v`, with progress bars if stderr is a terminal, and otherwise one
-line of progress per minute.
+line of progress per minute; with `--log-json`, messages and progress are JSON objects, one a line.
 """
 
 from __future__ import annotations
 
 import contextlib
+import datetime
+import json
 import logging
 import os
 import sys
@@ -15,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
@@ -39,26 +42,58 @@ class _OnStderr(logging.Handler):
 
     _STYLES = ((logging.ERROR, "error: ", "bold red"), (logging.WARNING, "warning: ", "yellow"), (logging.INFO, "", ""))
 
+    def __init__(self, *, as_json: bool) -> None:
+        super().__init__()
+        self.as_json = as_json
+
     def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        if self.as_json:
+            about = {
+                "time": _time(record.created),
+                "level": record.levelname.lower(),
+                "logger": record.name,
+                "message": text,
+            }
+            with contextlib.suppress(OSError):
+                sys.stderr.write(json.dumps({**about, **getattr(record, "progress", {})}) + "\n")
+                sys.stderr.flush()
+            return
         from rich.text import Text
 
-        text = record.getMessage()
         start, style = next(((start, style) for level, start, style in self._STYLES if record.levelno >= level), ("", "dim"))
         with contextlib.suppress(OSError):  # a terminal that was closed
             stderr().print(Text(start + text, style=style))  # Text, not markup: ids may contain square brackets
 
 
-def show_messages(level: int) -> None:
-    """Print the package's log messages on stderr from a given level on, in the command line and its workers."""
+def _time(seconds: float) -> str:
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).isoformat(timespec="milliseconds")
+
+
+def _handlers() -> list[_OnStderr]:
+    return [handler for handler in _package.handlers if isinstance(handler, _OnStderr)]
+
+
+def show_messages(level: int, *, as_json: bool = False) -> None:
+    """Print the package's log messages on stderr from a given level on, in the command line and its workers.
+
+    Args:
+        level: one of the levels above.
+        as_json: print an object a line, with `time`, `level`, `logger` and `message`; those of progress also `event`
+            (`progress` each minute, `finished` once), `task`, `unit`, `done`, `total`, `seconds`, `per_second`,
+            `seconds_left`, and those of `Status`.
+    """
     if not messages_are_shown():
-        _package.addHandler(_OnStderr())
+        _package.addHandler(_OnStderr(as_json=as_json))
         _package.propagate = False
+    for handler in _handlers():
+        handler.as_json = as_json
     _package.setLevel(level)
 
 
 def hide_messages() -> None:
     """Undo `show_messages`."""
-    for handler in [handler for handler in _package.handlers if isinstance(handler, _OnStderr)]:
+    for handler in _handlers():
         _package.removeHandler(handler)
     _package.propagate = True
     _package.setLevel(logging.NOTSET)
@@ -66,7 +101,12 @@ def hide_messages() -> None:
 
 def messages_are_shown() -> bool:
     """Return whether `show_messages` was called."""
-    return any(isinstance(handler, _OnStderr) for handler in _package.handlers)
+    return bool(_handlers())
+
+
+def messages_are_json() -> bool:
+    """Return whether messages are printed as JSON."""
+    return any(handler.as_json for handler in _handlers())
 
 
 def level() -> int:
@@ -98,7 +138,7 @@ def stderr() -> Console:
 def progress_is_shown() -> bool:
     """Return whether progress bars are shown: by the command line, on a terminal that is not dumb, and without `-q`."""
     wanted = messages_are_shown() and _package.level <= NORMAL
-    return wanted and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+    return wanted and not messages_are_json() and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def duration(seconds: float) -> str:
@@ -113,6 +153,41 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
 
+def rate(amount: float, seconds: float, unit: str = "") -> str:
+    """Return a rate for people: `35/s`, `1.5/s`, `2.0/min`; of bytes `3.5 MB/s`; nothing before there is one.
+
+    >>> rate(30, 20), rate(30, 900), rate(7e6, 2, "bytes")
+    ('1.5/s', '2.0/min', '3.5 MB/s')
+    """
+    if not amount or seconds <= 0:
+        return ""
+    found = amount / seconds
+    if unit == "bytes":
+        return f"{found / 1e6:,.1f} MB/s"
+    return f"{found:,.0f}/s" if found >= 10 else f"{found:.1f}/s" if found >= 1 else f"{60 * found:.1f}/min"
+
+
+@dataclass(frozen=True)
+class Status:
+    """What a display of many pieces says besides their number.
+
+    Attributes:
+        failed: number of pieces that failed.
+        workers: number of processes or workers of a cluster; 0 is this process.
+        dashboard: address of a page about the workers.
+    """
+
+    failed: int = 0
+    workers: int = 0
+    dashboard: str = ""
+
+    def __str__(self) -> str:
+        workers = f"{self.workers:,} worker{'s' if self.workers > 1 else ''}" if self.workers else ""
+        return ", ".join(
+            part for part in (f"{self.failed:,} failed" if self.failed else "", workers, self.dashboard) if part
+        )
+
+
 class ProgressTask(Protocol):
     """One piece of work whose progress is shown."""
 
@@ -120,16 +195,16 @@ class ProgressTask(Protocol):
         """Move on by `amount` units."""
 
     def update(
-        self, *, total: float | None = None, description: str | None = None, status: Callable[[], str] | None = None
+        self, *, total: float | None = None, description: str | None = None, status: Callable[[], Status] | None = None
     ) -> None:
-        """Change the displayed values; `status` returns more words at each display: failures, workers."""
+        """Change the displayed values; `status` is asked at each display."""
 
 
 class _SilentTask:
     def advance(self, amount: float = 1) -> None: ...
 
     def update(
-        self, *, total: float | None = None, description: str | None = None, status: Callable[[], str] | None = None
+        self, *, total: float | None = None, description: str | None = None, status: Callable[[], Status] | None = None
     ) -> None: ...
 
 
@@ -139,22 +214,39 @@ class _LoggedTask:
     def __init__(self, description: str, total: float | None, unit: str) -> None:
         self._description, self._total, self._unit = description, total, unit
         self._done = 0.0
-        self._status: Callable[[], str] = str
+        self._status: Callable[[], Status] = Status
         self._start = time.monotonic()
 
     def advance(self, amount: float = 1) -> None:
         self._done += amount
 
     def update(
-        self, *, total: float | None = None, description: str | None = None, status: Callable[[], str] | None = None
+        self, *, total: float | None = None, description: str | None = None, status: Callable[[], Status] | None = None
     ) -> None:
         self._total = self._total if total is None else total
         self._description = description or self._description
         self._status = status or self._status
 
     def __str__(self) -> str:
-        status = self._status()
+        status = str(self._status())
         return f"{self._so_far()}; {status}" if status else self._so_far()
+
+    def facts(self, event: str) -> dict[str, object]:
+        """Return the progress as JSON values."""
+        seconds = time.monotonic() - self._start
+        each = seconds / self._done if self._done else None
+        left = None if each is None or self._total is None else max(0.0, self._total - self._done) * each
+        return {
+            "event": event,
+            "task": self._description,
+            "unit": self._unit,
+            "done": round(self._done),
+            "total": None if self._total is None else round(self._total),
+            "seconds": round(seconds, 3),
+            "per_second": None if not each else round(1 / each, 3),
+            "seconds_left": None if left is None else round(left, 1),
+            **asdict(self._status()),
+        }
 
     def _so_far(self) -> str:
         seconds = time.monotonic() - self._start
@@ -165,10 +257,11 @@ class _LoggedTask:
             amount = " of ".join(f"{size / 1e6:,.1f}" for size in many) + " MB"
         else:
             amount = f"{' of '.join(f'{n:,.0f}' for n in many)} {self._unit}".rstrip()
+        speed = rate(self._done, seconds, self._unit)
         if self._total is None:
-            return f"{self._description}: {amount} in {duration(seconds)}"
+            return f"{self._description}: {amount} in {duration(seconds)}, {speed}"
         left = max(0.0, self._total - self._done) * seconds / self._done
-        return f"{self._description}: {amount}, {duration(left)} left"
+        return f"{self._description}: {amount}, {speed}, {duration(left)} left"
 
 
 class _Reporter:
@@ -193,7 +286,9 @@ class _Reporter:
             threading.Thread(target=self._run, args=(self._ended,), daemon=True, name="progress").start()
 
     def remove(self, task: _LoggedTask) -> None:
-        """Report a task no more."""
+        """Report a task no more; machines get its final state."""
+        if messages_are_json():
+            logger.info(str(task), extra={"progress": task.facts("finished")})
         with self._lock:
             self._tasks.remove(task)
             if not self._tasks:
@@ -202,10 +297,13 @@ class _Reporter:
     def _run(self, ended: threading.Event) -> None:
         while not ended.wait(max(0.0, self._due - time.monotonic())):
             with self._lock:
-                lines = [str(task) for task in self._tasks]
+                tasks = list(self._tasks)
             self._due = time.monotonic() + EVERY
-            if lines:
-                logger.info("; ".join(lines))
+            if messages_are_json():
+                for task in tasks:
+                    logger.info(str(task), extra={"progress": task.facts("progress")})
+            elif tasks:
+                logger.info("; ".join(map(str, tasks)))
 
 
 _reporter = _Reporter()
@@ -226,7 +324,7 @@ class _Display:
                 self._bars = _bars()
                 self._bars.start()
             self._running += 1
-            return self._bars, self._bars.add_task(description, total=total, unit=unit, status=str)
+            return self._bars, self._bars.add_task(description, total=total, unit=unit, status=Status)
 
     def remove(self, task: TaskID) -> None:
         """Take a bar away, and the display with the last one."""
@@ -261,7 +359,7 @@ def _bars() -> Progress:
     from rich.text import Text
 
     class Amount(ProgressColumn):
-        """How far it is, in the task's own unit; bytes with their rate."""
+        """How far it is, in the task's own unit, and the rate."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -271,13 +369,14 @@ def _bars() -> Progress:
             unit = task.fields["unit"]
             if unit == "bytes":
                 return Text.assemble(self._size.render(task), " ", self._rate.render(task))
-            return Text.assemble(self._count.render(task), " ", unit)
+            speed = f", {rate(task.speed, 1)}" if task.speed else ""
+            return Text.assemble(self._count.render(task), " ", unit, speed)
 
     class Status(ProgressColumn):
         """Failures, workers, and the link to a dashboard."""
 
         def render(self, task: Task) -> Text:
-            return Text(task.fields["status"](), style="dim")
+            return Text(str(task.fields["status"]()), style="dim")
 
     columns = (
         SpinnerColumn(),
@@ -315,7 +414,7 @@ def progress_task(description: str, total: float | None = None, unit: str = "") 
             bars.advance(number, amount)
 
         def update(
-            self, *, total: float | None = None, description: str | None = None, status: Callable[[], str] | None = None
+            self, *, total: float | None = None, description: str | None = None, status: Callable[[], Status] | None = None
         ) -> None:
             bars.update(number, total=total, description=description)
             if status is not None:

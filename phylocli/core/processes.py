@@ -77,7 +77,8 @@ class WorkerPool(ProcessPoolExecutor):
         self._grace, self._fix = grace, fix
         self._called_off = context.RawValue(ctypes.c_bool, False)
         shown = console.level() if level is None else level
-        arguments = (self._called_off, shown if console.messages_are_shown() else None, initializer, initargs)
+        printed = (shown, console.messages_are_json()) if console.messages_are_shown() else None
+        arguments = (self._called_off, printed, initializer, initargs)
         super().__init__(count, context, _start_worker, arguments)
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
@@ -209,7 +210,10 @@ _called_off: ctypes.c_bool | None = None  # of this worker process, shared with 
 
 
 def _start_worker(
-    called_off: ctypes.c_bool, level: int | None, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]
+    called_off: ctypes.c_bool,
+    printed: tuple[int, bool] | None,
+    initializer: Callable[..., object] | None,
+    initargs: tuple[Any, ...],
 ) -> None:
     global _called_off  # noqa: PLW0603  one process, one pool
     _called_off = called_off
@@ -218,8 +222,8 @@ def _start_worker(
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
             signal.signal(number, _stop)
-    if level is not None:
-        console.show_messages(level)
+    if printed is not None:
+        console.show_messages(printed[0], as_json=printed[1])
     if initializer is not None:
         initializer(*initargs)
 

@@ -8,14 +8,13 @@ import logging
 import pickle
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from phylocli.config.parallel import ClusterConfig
 from phylocli.core import console
 from phylocli.core.errors import MissingDependencyError, PhylocliError
 from phylocli.core.threads import available_cores
-from phylocli.core.words import counted
 from phylocli.executors.journal import Journal
 from phylocli.executors.work import STRIKES, Died, Done, Engine, Piece, Work
 
@@ -69,7 +68,7 @@ def run_pieces(
         [('a', 1), ('b', 2)]
     """
     numbered = ((index, label, argument) for index, (label, argument) in enumerate(pieces))
-    state: Callable[[], str] = str
+    state: Callable[[], console.Status] = console.Status
     if cluster is None and jobs == 1:
         results = _here(work, numbered, journal)
     else:
@@ -80,8 +79,8 @@ def run_pieces(
         return
     failed = 0
 
-    def status() -> str:
-        return ", ".join(part for part in (f"{failed:,} failed" if failed else "", state()) if part)
+    def status() -> console.Status:
+        return replace(state(), failed=failed)
 
     with console.progress_task(title, total, work.unit) as bar:
         bar.update(status=status)
@@ -115,8 +114,8 @@ def run_all(work: Work[Argument, Result], pieces: Iterable[tuple[str, Argument]]
             yield result
 
 
-def _state(engine: Engine) -> str:
-    return ", ".join(part for part in (counted(engine.workers, "worker"), engine.dashboard) if part)
+def _state(engine: Engine) -> console.Status:
+    return console.Status(workers=engine.workers, dashboard=engine.dashboard)
 
 
 def _engine(work: Work[Any, Any], jobs: int, cluster: str | None) -> Engine:

@@ -19,10 +19,11 @@ SCALE = 1 << 20
 """Cosines are rounded to multiples of 2⁻²⁰ (about 10⁻⁶), so that rounding errors of the matrix product do not change the
 order; ties are in the order of the table. Integers up to 2²⁰ are exact in float32."""
 
-SCORES = 1 << 24
-"""Maximum number of cosines in memory: queries times rows of a block (64 MB)."""
+STEP = 256
+"""Number of queries of a matrix product, whose last digits may depend on it: the same in a search as a whole and in pieces.
+With a block of 65,536 rows, there are 64 MB of cosines in memory."""
 
-QUERIES = 16_384
+QUERIES = 64 * STEP
 """Number of queries per pass over the table."""
 
 
@@ -56,13 +57,20 @@ def nearest(
         k: number of neighbours, at least 1.
         leave_out: for each query, the row to exclude (the query itself), or -1; (n,).
     """
+    return best_rows(len(queries), len(table), k, lambda part: table_blocks(table, queries[part]), leave_out)
 
-    def blocks(part: slice) -> Iterator[Block]:
-        for start, vectors in table.blocks():
-            columns = torch.from_numpy(np.ascontiguousarray(vectors)).T
-            yield start, len(vectors), functools.partial(_cosines, queries[part], columns)
 
-    return best_rows(len(queries), len(table), k, blocks, leave_out)
+def table_blocks(table: EmbeddingTable, queries: FloatArray, first: int = 0) -> Iterator[Block]:
+    """Yield the blocks of a table, with the cosines of queries.
+
+    Args:
+        table: the table.
+        queries: unit vectors (n, D).
+        first: number of the table's first row, if it is a part of another one.
+    """
+    for start, vectors in table.blocks():
+        columns = torch.from_numpy(np.ascontiguousarray(vectors)).T
+        yield first + start, len(vectors), functools.partial(_cosines, queries, columns)
 
 
 def _cosines(queries: FloatArray, columns: Tensor, part: slice) -> Tensor:
@@ -81,20 +89,48 @@ def best_rows(
         blocks: yields the blocks of a table for the queries of a slice.
         leave_out: see `nearest`.
     """
-    count = min(k, rows_of_table)
-    rows = np.full((queries, k), -1, dtype=np.int64)
-    cosines = np.full((queries, k), -np.inf, dtype=np.float32)
+    found = []
     with console.progress_task("searching", queries * rows_of_table, unit="comparisons") as bar:
         for first in range(0, queries, QUERIES):
             part = slice(first, min(first + QUERIES, queries))
-            best = torch.full((part.stop - part.start, count), -1, dtype=torch.int64)
-            for block in blocks(part):
-                _update(best, block, None if leave_out is None else leave_out[part])
-                bar.advance((part.stop - part.start) * block[1])
-            values = best.numpy()
-            found = values >= 0
-            rows[part, :count] = np.where(found, _LAST - (values & _LAST), -1)
-            cosines[part, :count] = np.where(found, (values >> 32) / SCALE - 1, -np.inf)
+            own = None if leave_out is None else leave_out[part]
+            found.append(best_keys(part.stop - first, min(k, rows_of_table), blocks(part), own, bar.advance))
+    return neighbours_of(np.concatenate(found) if found else np.empty((0, 0), dtype=np.int64), k)
+
+
+def best_keys(
+    queries: int,
+    count: int,
+    blocks: Iterator[Block],
+    leave_out: IntArray | None,
+    advance: Callable[[int], None] = lambda comparisons: None,
+) -> IntArray:
+    """Return the best keys of each query, (n, count) in decreasing order; -1 if there are fewer.
+
+    A key packs the rounded cosine and the row number, counted from the end, into one integer. Keys are therefore unique, and
+    those of several parts of a table can be merged.
+
+    Args:
+        queries: number of queries n.
+        count: number of keys of each.
+        blocks: of the table, or a part of it.
+        leave_out: see `nearest`.
+        advance: called with the number of comparisons after each block.
+    """
+    best = torch.full((queries, count), -1, dtype=torch.int64)
+    for block in blocks:
+        _update(best, block, leave_out)
+        advance(queries * block[1])
+    return best.numpy()
+
+
+def neighbours_of(keys: IntArray, k: int) -> Neighbours:
+    """Return the neighbours that keys, (n, count ≤ k), stand for."""
+    rows = np.full((len(keys), k), -1, dtype=np.int64)
+    cosines = np.full((len(keys), k), -np.inf, dtype=np.float32)
+    found = keys >= 0
+    rows[:, : keys.shape[1]] = np.where(found, _LAST - (keys & _LAST), -1)
+    cosines[:, : keys.shape[1]] = np.where(found, (keys >> 32) / SCALE - 1, -np.inf)
     return Neighbours(rows, cosines)
 
 
@@ -102,17 +138,12 @@ _LAST = (1 << 32) - 1
 
 
 def _update(best: Tensor, block: Block, leave_out: IntArray | None) -> None:
-    """Update the best keys, (n, k) in decreasing order, with the next rows of the table.
-
-    A key packs the rounded cosine and the row number, counted from the end, into one integer. Keys are therefore unique, and
-    the result does not depend on the block size.
-    """
+    """Update the best keys, (n, k) in decreasing order, with the next rows of the table."""
     start, size, score = block
-    step = max(1, SCORES // size)
     width = best.shape[1]
     places = torch.arange(_LAST - start, _LAST - start - size, -1)
-    for first in range(0, len(best), step):
-        part = slice(first, min(first + step, len(best)))
+    for first in range(0, len(best), STEP):
+        part = slice(first, min(first + STEP, len(best)))
         scores = score(part)
         scores.clamp_(-1, 1).mul_(SCALE).round_()
         if leave_out is not None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,6 +20,7 @@ from phylocli.core.errors import BadInputError, UsageError, unknown_name
 from phylocli.core.threads import limit_threads
 from phylocli.core.words import counted
 from phylocli.embed import load_model
+from phylocli.executors import Work, run_all
 from phylocli.formats.embeddings import EmbeddingTable
 from phylocli.formats.provenance import write_sidecar
 from phylocli.formats.streams import STDIO, PathLike, at_rest, suffix_of
@@ -27,10 +29,11 @@ from phylocli.search.background import FEWEST, Background
 from phylocli.search.blast_tabular import SUFFIX, BlastTabularWriter
 from phylocli.search.exact import Neighbours, nearest
 from phylocli.search.indices.approximate import open_graph
-from phylocli.search.indices.quantised import nearest_by_codes
+from phylocli.search.indices.quantised import Codes, nearest_by_codes
 from phylocli.search.local_alignment import LocalAlignment
 from phylocli.search.queries import MODEL, Queries, embed_queries, embedder_of, table_queries
 from phylocli.search.rerank import Ranked, Reranking, read_residues
+from phylocli.search.sharded import nearest_codes_in_pieces, nearest_in_pieces
 from phylocli.search.targets import PreparedTable, code_of, embed_targets, opened
 
 if TYPE_CHECKING:
@@ -213,6 +216,12 @@ class _Search:
                 "codes are made of Parquet tables with a column of vectors only",
                 fix="write the table as Parquet, or leave out --quantise",
             )
+        if config.approximate and not config.in_process:
+            raise UsageError(
+                "--approximate does not support --jobs and --cluster",
+                why="a graph is searched by the threads of one process",
+                fix="give --threads, or use --quantise instead of --approximate",
+            )
         if config.reranks and isinstance(asked, EmbeddingTable):
             raise UsageError("alignment needs the query sequences", fix="give the queries as FASTA")
         if config.reranks and sequences is None:
@@ -262,9 +271,11 @@ class _Search:
             graph = open_graph(table, threads=config.threads or 1)
             self._found = graph.nearest(vectors, k, leave_out=own, threads=config.threads)
         elif config.quantise is not None:
-            self._found = nearest_by_codes(table, config.quantise, vectors, k, leave_out=own)
-        else:
+            self._found = nearest_by_codes(table, config.quantise, lambda codes: self._among_codes(codes, own))
+        elif config.in_process:
             self._found = nearest(vectors, table, k, leave_out=own)
+        else:
+            self._found = nearest_in_pieces(vectors, table, k, config, leave_out=own, threads=config.threads)
         background = self.targets.background
         if background is None and config.max_evalue is not None:
             raise BadInputError(
@@ -278,6 +289,12 @@ class _Search:
         if config.min_cosine is not None:
             self._found.rows[self._found.cosines < config.min_cosine] = -1
 
+    def _among_codes(self, codes: Codes, own: npt.NDArray[np.int64] | None) -> Neighbours:
+        config, vectors, k = self._config, self.queries.vectors, self._config.nearest
+        if config.in_process:
+            return codes.nearest(vectors, k, leave_out=own)
+        return nearest_codes_in_pieces(vectors, codes, k, config, leave_out=own, threads=config.threads)
+
     def _rerank(self, sequences: PathLike | Sequences | Mapping[str, str] | None, code: int | None, *, report: bool) -> None:
         """Prepare the alignment of the hits."""
         config, table = self._config, self.targets.table
@@ -286,6 +303,10 @@ class _Search:
             hit = {table.ids[row] for row in np.unique(self._found.rows) if row >= 0}
             residues = read_residues(hit, sequences, code, report=report)
         aligner = self.targets.residue_alignment if config.rerank is not None else None
+        if aligner is not None and not config.in_process and self.targets.embedder.model.device.type != "cpu":
+            raise UsageError(
+                "--jobs and --cluster align hits on processors only", fix="give --device cpu, or leave them out"
+            )
         self._reranking = Reranking(config, aligner, residues, len(table))
         self.evalue = self._reranking.evalue
         self.schema = hits_schema(residues=aligner is not None, aligned=config.align)
@@ -296,23 +317,43 @@ class _Search:
 
     def frames(self) -> Iterator[pl.DataFrame]:
         """Yield the hits in batches of `WRITTEN` queries, in the order of the queries."""
-        queries, found = self.queries, self._found
-        with console.progress_task("aligning" if self._config.reranks else "writing", len(queries.ids), "queries") as bar:
+        queries, ranked = self.queries, self._ranked()
+        with (
+            contextlib.closing(ranked),
+            console.progress_task("aligning" if self._config.reranks else "writing", len(queries.ids), "queries") as bar,
+        ):
             for start in range(0, len(queries.ids), WRITTEN):
                 columns: dict[str, list[Any]] = {name: [] for name in self.schema.names}
                 for query in range(start, min(start + WRITTEN, len(queries.ids))):
-                    self._add(columns, query, np.flatnonzero(found.rows[query] >= 0))
+                    self._add(columns, query, next(ranked))
                     bar.advance()
                 yield self._frame(columns)
 
-    def _add(self, columns: dict[str, list[Any]], query: int, kept: npt.NDArray[np.int64]) -> None:
+    def _kept(self, query: int) -> npt.NDArray[np.int64]:
+        return np.flatnonzero(self._found.rows[query] >= 0)
+
+    def _ranked(self) -> Generator[Ranked, None, None]:
+        """Yield the order of the hits of each query, with the alignments of each hit if they are aligned."""
+        config, queries, letters = self._config, self.queries, self.queries.letters
+        if not config.reranks:
+            for kept in map(self._kept, range(len(queries.ids))):
+                yield Ranked(np.arange(len(kept)), {}, [[] for _ in kept])
+            return
+        assert letters is not None
+
+        def pieces() -> Iterator[tuple[str, Asked]]:
+            for query, name in enumerate(queries.ids):
+                targets = [self.targets.table.ids[row] for row in self._found.rows[query, self._kept(query)]]
+                yield name, (letters[query], queries.vectors[query], targets)
+
+        early = None if config.in_process else functools.partial(limit_threads, config.threads or config.threads_each)
+        work = Work(functools.partial(_rank, self._reranking), early, level=console.QUIET, unit="queries")
+        yield from run_all(work, pieces(), jobs=config.jobs, cluster=config.cluster)
+
+    def _add(self, columns: dict[str, list[Any]], query: int, ranked: Ranked) -> None:
         """Append the rows of a query: one per hit, or, if hits are aligned, one per local alignment."""
         queries, found = self.queries, self._found
-        ranked = Ranked(np.arange(len(kept)), {}, [[] for _ in kept])
-        if self._config.reranks and len(kept):
-            assert queries.letters is not None
-            targets = [self.targets.table.ids[row] for row in found.rows[query, kept]]
-            ranked = self._reranking(queries.letters[query], queries.vectors[query], targets)
+        kept = self._kept(query)
         for rank, (place, alignments) in enumerate(zip(kept[ranked.order], ranked.alignments, strict=True)):
             row = {
                 "query": queries.ids[query],
@@ -332,6 +373,15 @@ class _Search:
         frame = pl.from_arrow(self.schema.empty_table())
         assert isinstance(frame, pl.DataFrame)
         return pl.DataFrame(columns, schema=frame.schema)
+
+
+Asked = tuple[str, npt.NDArray[np.float32], list[str]]
+"""The letters and the vector of a query, and the ids of its hits."""
+
+
+def _rank(reranking: Reranking, asked: Asked) -> Ranked:
+    letters, vector, targets = asked
+    return reranking(letters, vector, targets) if targets else Ranked(np.arange(0), {}, [])
 
 
 def _columns(alignment: LocalAlignment) -> dict[str, float | int | None]:

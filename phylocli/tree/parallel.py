@@ -53,13 +53,13 @@ def ordered_map(
             libraries are not interrupted.
         prepare: a module-level function that loads the libraries of `work`; called once in each process before the first
             family with a time limit, because interrupting the import of a library may crash the process later, and in each
-            worker of a cluster, which is not used if it has no such library.
+            worker, which is not charged for its family if it dies meanwhile, and not used if it has no such library.
         cluster: a cluster instead of processes, see `ClusterConfig.parse`.
         journal: results of an interrupted run.
         title: description in the progress display.
     """
     early = None
-    if prepare is not None and (timeout is not None or cluster is not None):
+    if prepare is not None and (timeout is not None or cluster is not None or jobs != 1):
         early = functools.partial(_prepare, prepare, options)
     described: Work[Family, Family] = Work(functools.partial(_attempt, work, options, timeout), early)
     pieces = ((family.label, family) for family in families)

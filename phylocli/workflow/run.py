@@ -24,6 +24,7 @@ from phylocli.formats.streams import PathLike, locks, open_text_output, write_te
 from phylocli.formats.tables import TableWriter, pairs_schema
 from phylocli.workflow.preflight import check_families, check_run, describe, shared_member, sizes_of
 from phylocli.workflow.stages import Ledger, Stage
+from phylocli.workflow.summary import summarise, write_multiqc
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ def run_chain(config: RunConfig, output: PathLike, *, store: PathLike | None = N
     `map.html` and `report/`; with `config.group` also `families.sto.gz`. Without `config.model`, it also contains the split
     (`split.tsv`, `train.sto.gz`), `pairs.parquet` (if a number of pairs is given or training needs them), and the training
     run `run/` with the trained `model/`. `stages.json` records completed stages; a stage is skipped if its inputs and
-    options are unchanged.
+    options are unchanged. `multiqc/` has statistics that MultiQC reads.
 
     Args:
         config: options.
@@ -58,9 +59,24 @@ def run_chain(config: RunConfig, output: PathLike, *, store: PathLike | None = N
     check_run(chain)
     with locks.exclusive(folder):
         write_text(folder / "run.toml", tomli_w.dumps(config.to_toml()))
-        ledger = Ledger(folder)
+        ledger, seconds, skipped = Ledger(folder), dict[str, float](), set[str]()
         for stage in chain.stages():
-            ledger.perform(stage)
+            if not ledger.perform(stage):
+                skipped.add(stage.name)
+            seconds[stage.name] = ledger.entries[stage.name].get("seconds", 0.0)
+        found = summarise(
+            folder.resolve().name,
+            seconds,
+            skipped,
+            trees=chain.trees,
+            split=chain.split if "split" in seconds else None,
+            pairs=chain.pairs if "pairs" in seconds else None,
+            embeddings=chain.trained,
+            metrics=chain.report / "metrics.parquet",
+        )
+        write_multiqc(found, folder / "multiqc")
+        for line in found.lines():
+            logger.info(line)
     return chain.report / "report.html"
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from phylocli.config.fetch import FetchConfig
+from phylocli.config.parallel import ParallelConfig
 from phylocli.config.tree import TreeConfig
 from phylocli.core.errors import UsageError
 from phylocli.formats import read_families
@@ -34,6 +35,7 @@ def families(
     fetch: FetchConfig | None = None,
     offline: bool = False,
     genetic_code: int | None = None,
+    parallel: ParallelConfig | None = None,
 ) -> Iterator[Family]:
     """Yield families from a file or pipe, or from the store.
 
@@ -52,11 +54,18 @@ def families(
         fetch: options for families that are fetched; None: from the configuration files and the environment.
         genetic_code: the genetic code for the translation of coding DNA in `source`, see `read_families`.
         offline: raise a `ServiceError` for families that are not in the store, instead of fetching them.
+        parallel: where missing trees are inferred; None: as the configuration of `tree` says.
 
     Raises:
-        UsageError: both a source and families of the store are given.
+        UsageError: both a source and families of the store are given, or `parallel` is more than this process, but no trees
+            are inferred.
     """
     if not (family or clan or all_):
+        if parallel is not None and not parallel.in_process:
+            raise UsageError(
+                "--jobs and --cluster infer the missing trees of families in the store",
+                fix="select families by --all, --clan or --family, or leave out --jobs and --cluster",
+            )
         yield from read_families(source, on_duplicate=on_duplicate, on_failure=on_failure, genetic_code=genetic_code)
         return
     if source is not None:
@@ -65,17 +74,30 @@ def families(
             fix="give either the file, or --family, --clan or --all",
         )
     shelf = Store(store)
-    for found in _stored(shelf, family or (), clan or (), all_, fetch, offline):
-        if upto == "tree" and not found.has_tree:
-            from phylocli.tree import infer_trees
+    found = _stored(shelf, family or (), clan or (), all_, fetch, offline)
+    yield from found if upto == "fetch" else _with_trees(found, shelf, parallel)
 
-            logger.info(f"{found.label}: no tree in the store, inferring one")
-            config = TreeConfig.layered(TreeConfig.gather({}))
-            for done in infer_trees([found], config):
-                shelf.write(done, "tree", config.to_parameters())
-                yield done
-        else:
-            yield found
+
+def _with_trees(families: Iterator[Family], shelf: Store, parallel: ParallelConfig | None) -> Iterator[Family]:
+    """Yield the families, with trees that were missing inferred and stored."""
+    from phylocli.tree import infer_trees
+
+    missing: set[str] = set()
+
+    def noted() -> Iterator[Family]:
+        for family in families:
+            if not family.has_tree:
+                logger.info(f"{family.label}: no tree in the store, inferring one")
+                missing.add(family.label)
+            yield family
+
+    config = TreeConfig.layered(TreeConfig.gather({}))
+    if parallel is not None:
+        config = config.updated(jobs=parallel.jobs, cluster=parallel.cluster)
+    for family in infer_trees(noted(), config, keep=True):
+        if family.label in missing:
+            shelf.write(family, "tree", config.to_parameters())
+        yield family
 
 
 def _stored(

@@ -47,6 +47,7 @@ def test_unaligned_sequences_of_one_family_are_embedded_by_the_default_model(
     metrics = pl.read_parquet(tmp_path / "out" / "report" / "metrics.parquet")
     assert {"default", "untrained", "composition"} <= set(metrics["embedding"])
     assert not (tmp_path / "out" / "run").exists()
+    assert "24 embeddings" in done.stderr and (tmp_path / "out" / "multiqc" / "phylocli_run_mqc.json").is_file()
     again = cli("run", tmp_path / "mine.fasta", "--model", "default", "-o", tmp_path / "out", *QUICK)
     assert again.stderr.count("unchanged, skipped") == 6
 

@@ -1,6 +1,7 @@
 """Progress bars: one display for all running tasks, and none without a terminal."""
 
 import io
+import json
 import logging
 import re
 import subprocess
@@ -130,8 +131,42 @@ def test_a_log_gets_one_line_a_minute_about_all_that_runs_even_where_nothing_mov
         outer.advance(10)
         with console.progress_task("placing 1,000 points"):
             printed = wait_for("placing", capsys)
-            assert re.fullmatch(r"(families: 10 of 40 families, \d s left; placing 1,000 points: \d s so far\n)+", printed)
+            assert re.fullmatch(
+                r"(families: 10 of 40 families, \d+/s, \d s left; placing 1,000 points: \d s so far\n)+", printed
+            )
             assert wait_for("placing", capsys).count("\n") == 1
+
+
+def test_messages_and_progress_for_machines_are_one_json_object_a_line(monkeypatch, capsys):
+    monkeypatch.setattr(console, "EVERY", 0.1)
+    monkeypatch.setattr(console, "_reporter", console._Reporter())
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    console.show_messages(console.NORMAL, as_json=True)
+    with console.progress_task("trees", total=40, unit="families") as task:
+        task.update(status=lambda: console.Status(failed=2, workers=3, dashboard="http://127.0.0.1:8787/status"))
+        task.advance(10)
+        printed = wait_for('"progress"', capsys)
+        logging.getLogger("phylocli.tree").warning("two\nlines of “text”")
+        task.advance(30)
+    printed += capsys.readouterr().err
+    lines = [json.loads(line) for line in printed.splitlines()]
+    assert all({"time", "level", "logger", "message"} <= line.keys() for line in lines)
+    warning = next(line for line in lines if line["level"] == "warning")
+    assert (warning["message"], warning["logger"]) == ("two\nlines of “text”", "phylocli.tree")
+    first, last = lines[0], lines[-1]
+    assert (first["event"], first["done"], first["total"], first["unit"]) == ("progress", 10, 40, "families")
+    assert (first["failed"], first["workers"], first["dashboard"]) == (2, 3, "http://127.0.0.1:8787/status")
+    assert first["seconds_left"] >= 0 and first["per_second"] > 0
+    assert (last["event"], last["task"], last["done"]) == ("finished", "trees", 40)
+
+
+def test_the_display_shows_rate_failures_workers_and_dashboard(terminal):
+    with console.progress_task("trees", total=40, unit="families") as task:
+        task.update(status=lambda: console.Status(failed=2, workers=3, dashboard="http://x:8787"))
+        for _ in range(20):
+            task.advance()
+            time.sleep(0.01)
+    assert re.search(r"20/40 families, \d+/s .*2 failed, 3 workers, http://x:8787", terminal.getvalue())
 
 
 def test_many_short_tasks_are_reported_like_a_long_one(monkeypatch, capsys):
@@ -161,9 +196,9 @@ def test_quiet_commands_and_programs_that_show_no_messages_log_no_progress(level
 @pytest.mark.parametrize(
     ("total", "unit", "done", "said"),
     [
-        (100, "rows", 20, "work: 20 of 100 rows, 40 s left"),
-        (None, "rows", 20_000, "work: 20,000 rows in 10 s"),
-        (4_000_000, "bytes", 1_000_000, "work: 1.0 of 4.0 MB, 30 s left"),
+        (100, "rows", 20, "work: 20 of 100 rows, 2.0/s, 40 s left"),
+        (None, "rows", 20_000, "work: 20,000 rows in 10 s, 2,000/s"),
+        (4_000_000, "bytes", 1_000_000, "work: 1.0 of 4.0 MB, 0.1 MB/s, 30 s left"),
         (100, "rows", 0, "work: 10 s so far"),
     ],
 )

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 import pytest
 from click.testing import Result
 
+from phylocli.embed import embed_file
 from phylocli.executors.dask_cluster import close_clusters
+from phylocli.formats import read_families, write_families
+from phylocli.models.model import Model
+from phylocli.search import sharded
 
 ENGINES: dict[str, list[object]] = {"one": ["--jobs", 1], "processes": ["--jobs", 2], "dask": ["--cluster", "local:2"]}
 
@@ -39,6 +44,26 @@ def test_families_have_the_same_bytes_whatever_the_engine(
     assert not list(tmp_path.glob("*.partial"))
 
 
+def test_missing_trees_of_the_store_are_inferred_by_any_engine_and_give_the_same_pairs(
+    cli: Callable[..., Result], tmp_path: Path, simulated_file: Callable[..., Path]
+) -> None:
+    families = list(read_families(simulated_file(4, 6)))
+    families = [replace(family, tree=None) if k != 1 else family for k, family in enumerate(families)]
+    write_families(families, tmp_path / "families.sto")
+    for name, options in ENGINES.items():
+        store = ["--store", tmp_path / name]
+        assert cli("store", "import", tmp_path / "families.sto", *store).exit_code == 0
+        result = cli("pairs", "--all", "-n", 10, *options, *store, "-o", tmp_path / f"{name}.tsv")
+        assert result.exit_code == 0, result.output
+        assert result.stderr.count("no tree in the store, inferring one") == 3
+    one, *others = ({p.name: p.read_bytes() for p in (tmp_path / name).rglob("*.sto.gz")} for name in ENGINES)
+    assert len(one) == 4
+    assert others == [one, one]
+    assert len({(tmp_path / f"{name}.tsv").read_bytes() for name in ENGINES}) == 1
+    refused = cli("pairs", tmp_path / "families.sto", "--jobs", 2, "-o", tmp_path / "p.tsv")
+    assert refused.exit_code == 2 and "infer the missing trees of families in the store" in refused.output
+
+
 def test_parts_of_embeddings_have_the_same_bytes_whatever_the_engine(
     cli: Callable[..., Result], examples: Path, tmp_path: Path
 ) -> None:
@@ -51,6 +76,58 @@ def test_parts_of_embeddings_have_the_same_bytes_whatever_the_engine(
     assert others == [one, one]
     refused = cli(*command[:2], "--jobs", 2, "-o", tmp_path / "one.parquet")
     assert refused.exit_code == 2 and "give -o FOLDER/" in refused.output
+
+
+@pytest.fixture(scope="module")
+def parts(examples: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The globins, embedded by a small model, in parts of ten."""
+    folder = tmp_path_factory.mktemp("search")
+    model = Model.create("convolutional", preset="tiny", seed=0).save(folder / "model")
+    embed_file(examples / "globins.fasta", folder / "parts", model=model, shard_size=10)
+    return folder / "parts"
+
+
+SEARCHES: dict[str, list[object]] = {
+    "exact": ["--exclude-self"],
+    "codes": ["--quantise", "int8"],
+    "aligned": ["--align", "--rerank", "residues", "--best"],
+}
+
+
+@pytest.mark.parametrize("kind", SEARCHES)
+def test_hits_of_shards_are_merged_to_the_bytes_of_one_process(
+    cli: Callable[..., Result],
+    examples: Path,
+    tmp_path: Path,
+    parts: Path,
+    kind: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, size in (("ROWS_EACH", 20), ("QUERIES_EACH", 7)):
+        if kind != "codes":  # whose shards begin with a block
+            monkeypatch.setattr(sharded, name, size)
+    command = ["search", examples / "globins.fasta", parts, "--model", parts.parent / "model", "-k", 12, "--threads", 1]
+    command += [
+        "--device",
+        "cpu",
+        *SEARCHES[kind],
+        *(["--sequences", examples / "globins.fasta"] if kind == "aligned" else []),
+    ]
+    for name, options in ENGINES.items():
+        result = cli(*command, *options, "-o", tmp_path / f"{name}.tsv")
+        assert result.exit_code == 0, result.output
+    contents = {(tmp_path / f"{name}.tsv").read_bytes() for name in ENGINES}
+    assert len(contents) == 1 and next(iter(contents)).count(b"\n") >= 46
+
+
+def test_searches_that_cannot_be_divided_say_so(
+    cli: Callable[..., Result], examples: Path, tmp_path: Path, parts: Path
+) -> None:
+    table, model = tmp_path / "t.npz", parts.parent / "model"
+    cli("embed", examples / "globins.fasta", "--model", model, "-o", table)
+    for arguments, words in (([table], "search Parquet tables"), ([parts, "--approximate"], "does not support --jobs")):
+        result = cli("search", examples / "globins.fasta", *arguments, "--model", model, "--jobs", 2)
+        assert result.exit_code == 2 and words in result.output
 
 
 def test_figures_of_probes_are_the_same_whatever_the_engine(

@@ -12,9 +12,10 @@ from click.testing import Result
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from phylocli.config.parallel import ParallelConfig
 from phylocli.core.errors import UsageError
 from phylocli.formats.tables.columns import ColumnOptions
-from phylocli.search import EmbeddingTable, nearest, open_table, search
+from phylocli.search import EmbeddingTable, nearest, open_table, search, sharded
 from phylocli.search.exact import SCALE
 from phylocli.search.indices import quantised
 from phylocli.search.indices.approximate import open_graph
@@ -47,6 +48,10 @@ def test_candidates_are_rescored_to_the_cosines_and_the_order_of_the_exact_searc
     codes = open_codes(table, kind)
     found, true = codes.nearest(queries, 10, leave_out=own), nearest(queries, table, 10, leave_out=own)
     recall = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(found.rows.tolist(), true.rows.tolist(), strict=True)])
+    monkeypatch.setattr(sharded, "ROWS_EACH", 2000)
+    monkeypatch.setattr(sharded, "QUERIES_EACH", 40)
+    merged = sharded.nearest_codes_in_pieces(queries, codes, 10, ParallelConfig(), leave_out=own)
+    assert (merged.rows == found.rows).all() and (merged.cosines == found.cosines).all()
     assert recall > {"float16": 0.999, "int8": 0.995, "binary": 0.9}[kind]
     assert not (found.rows == own[:, None]).any()
     assert (np.diff(found.cosines, axis=1) <= 0).all()
@@ -114,7 +119,7 @@ def test_damaged_codes_are_noticed_at_any_place(tmp_path: Path, kind: Kind, caps
     true = codes.nearest(queries, 200)
     for place in (0, first, last + codes.vectors[199].nbytes - 1):  # of the parameter, the codes and the vectors
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
-        found = nearest_by_codes(table, kind, queries, 200)
+        found = nearest_by_codes(table, kind, lambda codes: codes.nearest(queries, 200))
         assert np.array_equal(found.rows, true.rows) and np.array_equal(found.cosines, true.cosines)
         assert "checksum does not match" in capsys.readouterr().err and path.read_bytes() == whole
     path.write_bytes(whole[:-1])

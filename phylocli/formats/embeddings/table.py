@@ -94,7 +94,8 @@ class EmbeddingTable:
         start = 0
         for path in self.files:
             for batch in batches_of(path, [self.column]):
-                vectors = vectors_of(batch.column(0), str(path), self.ids[start:], self.dimension)
+                here = self.ids[start : start + len(batch)]
+                vectors = vectors_of(batch.column(0), str(path), here, self.dimension)
                 yield start, unit(vectors) if self.unit else vectors
                 start += len(vectors)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -27,7 +27,7 @@ from phylocli.core.errors import BadInputError
 from phylocli.formats.embeddings import EmbeddingTable, unit
 from phylocli.formats.streams import atomic_path
 from phylocli.search.database import FloatArray, IntArray
-from phylocli.search.exact import SCALE, SCORES, Block, Neighbours, best_rows
+from phylocli.search.exact import SCALE, Block, Neighbours, best_rows
 from phylocli.search.indices.files import index_path, measured_recall, recorded_recall, report_damage, write_record
 
 Kind = Literal["float16", "int8", "binary"]
@@ -38,6 +38,9 @@ CANDIDATES: dict[Kind, tuple[int, int]] = {"float16": (2, 32), "int8": (4, 100),
 BLOCK = 65_536
 """Rows of a block, for which the file has one checksum."""
 
+RESCORED = 1 << 24
+"""Maximum number of features of candidates in memory (64 MB)."""
+
 _ALIGNED = 64
 """Arrays of the file begin at multiples of so many bytes."""
 
@@ -47,11 +50,37 @@ class DamagedCodesError(BadInputError):
 
 
 @dataclass(frozen=True)
+class Layout:
+    """What the places of arrays in a file of codes depend on.
+
+    Attributes:
+        kind: of the codes.
+        rows: number of rows of the table, n.
+        dimension: number of features D.
+        precision: of the vectors, the table's: float16 or float32.
+    """
+
+    kind: Kind
+    rows: int
+    dimension: int
+    precision: str
+
+    @classmethod
+    def of(cls, table: EmbeddingTable, kind: Kind) -> Layout:
+        """Return the layout for a table that is streamed from Parquet."""
+        import pyarrow.parquet as pq
+
+        field = pq.read_schema(table.files[0]).field(table.column)
+        precision = "float16" if str(field.type.value_type) == "halffloat" else "float32"
+        return cls(kind, len(table), table.dimension, precision)
+
+
+@dataclass(frozen=True)
 class Codes:
     """The codes of a table.
 
     Attributes:
-        kind: of the codes.
+        layout: of the file.
         parameter: of each feature, shape (D,): the scale of int8 codes, or the mean that bits are compared with.
         path: the file.
         codes: (n, D) numbers, or (n, ⌈D / 64⌉) words of bits.
@@ -60,7 +89,7 @@ class Codes:
         row_checks: checksums of the vectors, (n,).
     """
 
-    kind: Kind
+    layout: Layout
     path: Path
     parameter: FloatArray
     codes: npt.NDArray[Any]
@@ -74,18 +103,30 @@ class Codes:
         Raises:
             DamagedCodesError: the file is damaged.
         """
-        factor, least = CANDIDATES[self.kind]
         found = best_rows(
-            len(queries), len(self.codes), max(factor * k, least), functools.partial(self._blocks, queries), leave_out
+            len(queries), len(self.codes), self.candidates(k), lambda part: self.blocks(queries[part]), leave_out
         )
-        return self._rescored(queries, found.rows, k)
+        return self.rescored(queries, found.rows, k)
 
-    def _blocks(self, queries: FloatArray, part: slice) -> Iterator[Block]:
-        asked = queries[part]
-        for number, start in enumerate(range(0, len(self.codes), BLOCK)):
+    def candidates(self, k: int) -> int:
+        """Return the number of candidates for k neighbours."""
+        factor, least = CANDIDATES[self.layout.kind]
+        return max(factor * k, least)
+
+    def blocks(self, asked: FloatArray, rows: slice = slice(None)) -> Iterator[Block]:
+        """Yield the blocks of codes, with the scores of queries.
+
+        Args:
+            asked: unit vectors (n, D).
+            rows: only these; they begin with a block.
+
+        Raises:
+            DamagedCodesError: a checksum does not match.
+        """
+        for start in range(*rows.indices(len(self.codes))[:2], BLOCK):
             codes = np.asarray(self.codes[start : start + BLOCK])
-            self._check(_checksum(codes) == self.block_checks[number])
-            if self.kind == "binary":
+            self._check(_checksum(codes) == self.block_checks[start // BLOCK])
+            if self.layout.kind == "binary":
                 yield start, len(codes), functools.partial(self._agreement, bits(asked, self.parameter), codes)
             else:
                 scaled = asked * self.parameter
@@ -97,11 +138,15 @@ class Codes:
         different = np.stack([np.bitwise_count(codes ^ query).sum(1, dtype=np.int32) for query in asked[part]])
         return torch.from_numpy(1 - different.astype(np.float32) * (2 / len(self.parameter)))
 
-    def _rescored(self, queries: FloatArray, candidates: IntArray, k: int) -> Neighbours:
-        """Return the k nearest of the candidates, (n, c), of each query."""
+    def rescored(self, queries: FloatArray, candidates: IntArray, k: int) -> Neighbours:
+        """Return the k nearest of the candidates, (n, c), of each query by their vectors.
+
+        Raises:
+            DamagedCodesError: a checksum does not match.
+        """
         rows = np.full((len(queries), k), -1, dtype=np.int64)
         cosines = np.full((len(queries), k), -np.inf, dtype=np.float32)
-        step = max(1, SCORES // max(1, candidates.shape[1] * len(self.parameter)))
+        step = max(1, RESCORED // max(1, candidates.shape[1] * len(self.parameter)))
         for first in range(0, len(queries), step):
             part = slice(first, first + step)
             wanted, place = np.unique(candidates[part], return_inverse=True)
@@ -144,47 +189,43 @@ def open_codes(table: EmbeddingTable, kind: Kind) -> Codes:
         table: a table streamed from a Parquet file or a folder of parts.
         kind: of the codes.
     """
-    path = index_path(table, kind)
+    path, layout = index_path(table, kind), Layout.of(table, kind)
 
     def checksum(path: Path) -> str:
         """Return a checksum of what has none in the file, and so of all of it."""
-        codes, found = _mapped(path, table, kind), hashlib.sha256()
+        codes, found = mapped(path, layout), hashlib.sha256()
         for array in (codes.parameter, codes.block_checks, codes.row_checks):
             found.update(array.data)
         return found.hexdigest()
 
     if recorded_recall(path, table, checksum) is None:
         with atomic_path(path, wait=True) as part:  # two searches may make it at the same time
-            codes = _encode(table, kind, part)
+            codes = _encode(table, layout, part)
             recall = measured_recall(table, lambda queries, k: codes.nearest(queries, k).rows)
             write_record(path, part, table, recall, checksum)
-    return _mapped(path, table, kind)
+    return mapped(path, layout)
 
 
-def nearest_by_codes(
-    table: EmbeddingTable, kind: Kind, queries: FloatArray, k: int, *, leave_out: IntArray | None = None
-) -> Neighbours:
-    """Return approximately the k nearest rows by cosine; codes that turn out to be damaged are made again.
+def nearest_by_codes(table: EmbeddingTable, kind: Kind, search: Callable[[Codes], Neighbours]) -> Neighbours:
+    """Search the codes of a table; those that turn out to be damaged are made again.
 
     Args:
         table: see `open_codes`.
         kind: of the codes.
-        queries: unit vectors (n, D).
-        k: number of neighbours.
-        leave_out: see `exact.nearest`.
+        search: returns the neighbours, such as by `Codes.nearest`.
     """
     codes = open_codes(table, kind)
     try:
-        return codes.nearest(queries, k, leave_out=leave_out)
+        return search(codes)
     except DamagedCodesError as error:
         report_damage(codes.path, error.why or "")
         codes.path.unlink(missing_ok=True)
-        return open_codes(table, kind).nearest(queries, k, leave_out=leave_out)
+        return search(open_codes(table, kind))
 
 
-def _encode(table: EmbeddingTable, kind: Kind, path: Path) -> Codes:
+def _encode(table: EmbeddingTable, layout: Layout, path: Path) -> Codes:
     """Write the codes of a table; return them."""
-    made = _mapped(path, table, kind, new=True)
+    made, kind = mapped(path, layout, new=True), layout.kind
     raw = replace(table, unit=False)
     total, largest = np.zeros(table.dimension), np.zeros(table.dimension, dtype=np.float32)
     with console.progress_task(f"encoding as {kind}", 2 * len(table), unit="rows") as bar:
@@ -213,17 +254,18 @@ def _encode(table: EmbeddingTable, kind: Kind, path: Path) -> Codes:
     return made
 
 
-def _mapped(path: Path, table: EmbeddingTable, kind: Kind, *, new: bool = False) -> Codes:
+def mapped(path: Path, layout: Layout, *, new: bool = False) -> Codes:
     """Return the arrays of the file.
 
     Raises:
         OSError: there is no space for a new file.
     """
-    n, dimension = len(table), table.dimension
+    n, dimension = layout.rows, layout.dimension
+    is_binary = layout.kind == "binary"
     shapes = [
         ((dimension,), np.dtype(np.float32)),
-        ((n, -(-dimension // 64)), np.dtype(np.uint64)) if kind == "binary" else ((n, dimension), np.dtype(kind)),
-        ((n, dimension), _precision(table)),
+        ((n, -(-dimension // 64)), np.dtype(np.uint64)) if is_binary else ((n, dimension), np.dtype(layout.kind)),
+        ((n, dimension), np.dtype(layout.precision)),
         ((-(-n // BLOCK),), np.dtype(np.uint32)),
         ((n,), np.dtype(np.uint32)),
     ]
@@ -237,12 +279,4 @@ def _mapped(path: Path, table: EmbeddingTable, kind: Kind, *, new: bool = False)
     whole = np.memmap(path, dtype=np.uint8, mode="r+" if new else "r", shape=(starts[-1],))
     parts = (whole[start : start + size] for start, size in zip(starts[:-1], sizes, strict=True))
     arrays = [part.view(dtype).reshape(shape) for part, (shape, dtype) in zip(parts, shapes, strict=True)]
-    return Codes(kind, path, *arrays)
-
-
-def _precision(table: EmbeddingTable) -> np.dtype[Any]:
-    """Return float16 if the table has it, else float32."""
-    import pyarrow.parquet as pq
-
-    field = pq.read_schema(table.files[0]).field(table.column)
-    return np.dtype(np.float16 if str(field.type.value_type) == "halffloat" else np.float32)
+    return Codes(layout, path, *arrays)
