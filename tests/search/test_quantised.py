@@ -156,7 +156,7 @@ def test_indices_of_another_column_or_of_new_vectors_of_the_same_size_are_not_us
 
 def test_codes_take_their_space_before_they_are_written_and_never_by_a_signal(tmp_path: Path) -> None:
     table = write(tmp_path / "db.parquet", np.ones((2000, 64)))
-    quantised._mapped(tmp_path / "codes", table, "float16", new=True)
+    quantised.mapped(tmp_path / "codes", quantised.Layout.of(table, "float16"), new=True)
     found = (tmp_path / "codes").stat()
     assert found.st_blocks * 512 >= found.st_size > 0
 

@@ -26,11 +26,9 @@ def test_description_of_the_nextflow_module_has_the_channels_of_its_process(proc
     described = yaml.safe_load((MODULE / "meta.yml").read_text(encoding="utf-8"))
     assert described["name"].upper() == re.search(r"^process (\w+) \{", process, re.MULTILINE)[1]  # type: ignore[index]
     assert list(described["output"]) == re.findall(r"emit: (\w+)", process)
-    assert [list(part)[0] for part in described["input"][0]] == ["meta", "families"]
+    assert [next(iter(part)) for part in described["input"][0]] == ["meta", "families"]
     assert list(described["topics"]) == re.findall(r"topic: (\w+)", process) == ["versions"]
-    files = {
-        pattern for channel in described["output"].values() for part in channel for pattern in part if "sto" in str(pattern)
-    }
+    files = {name for channel in described["output"].values() for name in list(channel[0][-1]) if "sto" in name}
     assert files == set(re.findall(r'path\("([^"]+)"\)', process))
     environment = yaml.safe_load((MODULE / "environment.yml").read_text(encoding="utf-8"))
     assert environment["dependencies"] == [f"bioconda::phylocli={phylocli.__version__}"]

@@ -40,7 +40,7 @@ KINDS = {
 TABLE = "families.json"
 
 
-@dataclass
+@dataclass(slots=True)
 class FamilyRow:
     """The metadata of a family: a line of JSON in `families.json`.
 

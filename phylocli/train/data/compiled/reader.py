@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
+from array import array
 from dataclasses import dataclass
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +41,7 @@ def _error(described: list[str | None]) -> BadInputError:
 
 
 class Compiled:
-    """A compiled data set, open for reading. Memory holds only the metadata of each family.
+    """A compiled data set, open for reading. Memory holds label, clan, and a few numbers of each family.
 
     Pickling stores the path; other processes open the folder again.
 
@@ -58,22 +62,34 @@ class Compiled:
         manifest = read_manifest(folder)
         self.alphabet: str = manifest["alphabet"]
         self._arrays = mapped(folder)
-        with (folder / TABLE).open(encoding="utf-8") as file:
-            self._rows: list[str] = file.read().splitlines()
-        self.families, self.members = len(self._rows), int(manifest["members"])
-        rows = [json.loads(row) for row in self._rows]
-        self.labels: list[str] = [row["label"] for row in rows]
-        self.clans: list[str] = [row["clan"] for row in rows]
-        self.sources: list[str] = [row["source"] for row in rows]
-        self.sizes = np.array([row["members"] for row in rows], dtype=np.int64)
-        self.nucleotides = [row["label"] for row in rows if row.get("nucleotides")]
+        with (folder / TABLE).open("rb") as file:  # an empty file cannot be mapped
+            self._table = mmap(file.fileno(), 0, access=ACCESS_READ) if os.fstat(file.fileno()).st_size else b""
+        self.labels: list[str] = []
+        self.clans: list[str] = []
+        self.sources: list[str] = []
+        self.nucleotides: list[str] = []
+        sizes, ends = array("q"), array("q", [0])
+        while ends[-1] < len(self._table):
+            stop = self._table.find(b"\n", ends[-1]) + 1 or len(self._table)
+            row = json.loads(self._table[ends[-1] : stop])
+            self.labels.append(row["label"])
+            self.clans.append(sys.intern(row["clan"]))  # one text for many families
+            self.sources.append(sys.intern(row["source"]))
+            if row.get("nucleotides"):
+                self.nucleotides.append(row["label"])
+            sizes.append(row["members"])
+            ends.append(stop)
+        self.families, self.members = len(self.labels), int(manifest["members"])
+        self.sizes: npt.NDArray[np.int64] = np.array(sizes, dtype=np.int64)
+        self._ends: npt.NDArray[np.int64] = np.array(ends, dtype=np.int64)
 
     def __reduce__(self) -> tuple[type[Compiled], tuple[Path]]:
         return type(self), (self.folder,)
 
     def row(self, index: int) -> FamilyRow:
         """Return the metadata of a family."""
-        return FamilyRow(**json.loads(self._rows[index]))
+        start, end = self._ends[index : index + 2].tolist()
+        return FamilyRow(**json.loads(self._table[start:end]))
 
     def problem(self, index: int) -> BadInputError | None:
         """Return the error of an unusable family; None if it is usable."""
