@@ -106,18 +106,17 @@ def test_hits_of_shards_are_merged_to_the_bytes_of_one_process(
     for name, size in (("ROWS_EACH", 20), ("QUERIES_EACH", 7)):
         if kind != "codes":  # whose shards begin with a block
             monkeypatch.setattr(sharded, name, size)
-    command = ["search", examples / "globins.fasta", parts, "--model", parts.parent / "model", "-k", 12, "--threads", 1]
-    command += [
-        "--device",
-        "cpu",
-        *SEARCHES[kind],
-        *(["--sequences", examples / "globins.fasta"] if kind == "aligned" else []),
-    ]
+    queries = examples / "globins.fasta"
+    if kind == "aligned":  # which takes longer
+        queries = tmp_path / "queries.fasta"
+        queries.write_text(">".join((examples / "globins.fasta").read_text().split(">")[:6]))
+    command = ["search", queries, parts, "--model", parts.parent / "model", "-k", 3, "--threads", 1, "--device", "cpu"]
+    command += [*SEARCHES[kind], *(["--sequences", examples / "globins.fasta"] if kind == "aligned" else [])]
     for name, options in ENGINES.items():
         result = cli(*command, *options, "-o", tmp_path / f"{name}.tsv")
         assert result.exit_code == 0, result.output
     contents = {(tmp_path / f"{name}.tsv").read_bytes() for name in ENGINES}
-    assert len(contents) == 1 and next(iter(contents)).count(b"\n") >= 46
+    assert len(contents) == 1 and next(iter(contents)).count(b"\n") >= 6
 
 
 def test_searches_that_cannot_be_divided_say_so(
