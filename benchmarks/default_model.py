@@ -2,6 +2,7 @@
 
     python benchmarks/default_model.py train CORPUS DATA -o RUN [--steps 1600] [--minutes 25] [--preset small]
     python benchmarks/default_model.py finish CORPUS DATA -o RUN [--set kernel.features=1024]
+    python benchmarks/default_model.py ensemble CORPUS DATA -o FOLDER --members RUN_1 RUN_2 … [--set kernel.features=2048]
     python benchmarks/default_model.py evaluate CORPUS DATA -o RUN [--only REPORT]
     python benchmarks/default_model.py subset CORPUS DATA -o FOLDER --families 3000
     python benchmarks/default_model.py scaling CORPUS DATA -o FOLDER [--steps 400] [--families 500,1000,2000,5000]
@@ -9,7 +10,8 @@
 CORPUS is the folder of `default_corpus.py`, DATA that of the evaluation sets. `train` runs the recipe `evolution-structure`
 at low priority: 128 pairs and 48 labelled sequences a step, 1,024 features. With `--minutes` it ends with a checkpoint after
 that time, and the same command continues; the learning rate follows `--steps`. `finish` fits kernel means and whitening
-to the last checkpoint again, with other settings, and replaces RUN/model. `evaluate` measures RUN/model on validation
+to the last checkpoint again, with other settings, and replaces RUN/model. `ensemble` joins the models of complete runs and
+fits both to them together: FOLDER/model. `evaluate` measures RUN/model on validation
 sets only: domains of the hidden SCOPe folds, the dev families, TAPE's and NetSurfP's validation parts, and 3Di and secondary
 structure of the chains of the part validation, with 95 % intervals. `scaling` trains with that many families, the same
 fraction of every input, for equal steps, and evaluates each; `subset` writes so many families. What is done is read.
@@ -37,6 +39,7 @@ from phylocli.config.assignments import nested, parse_assignment
 from phylocli.config.train import TrainConfig
 from phylocli.core import console
 from phylocli.formats.tables import read_table
+from phylocli.models.ensemble import join_models
 from phylocli.models.heads import find_head
 from phylocli.models.heads.base import UNKNOWN
 from phylocli.models.model import Model
@@ -86,16 +89,25 @@ def train(corpus: Path, run: Path, options: argparse.Namespace, inputs: list[Pat
 
 
 def fitted(
-    run: Path, target: Path, changes: dict[str, Any] | None = None, *, trained: bool = True, cache: Path | bool = True
+    run: Path,
+    target: Path,
+    changes: dict[str, Any] | None = None,
+    *,
+    trained: bool = True,
+    members: list[Path] | None = None,
+    cache: Path | bool = True,
 ) -> Path:
     """Fit kernel means and whitening to the last checkpoint of a run again, with other settings.
 
-    With `trained=False` they are fitted to the initial weights: what they are worth by themselves.
+    With `trained=False` they are fitted to the initial weights: what they are worth by themselves. With `members`, runs of
+    the same recipe, they are fitted to the ensemble of their models.
     """
     config = TrainConfig.read(run / "config.toml").updated(**changes or {})
     if not trained:
         config = config.updated(encoder={"start": "", "average_coefficient": 0.0})
     task = load_task(run, trained=trained)
+    if members:
+        task.model = join_models([Model.load(member / "model") for member in members])
     task.execution.precision = choose_precision("auto", task.device)
     corpus = load_corpus(
         [path if Path(path).is_absolute() else run.parent / path for path in config.inputs], config, cache=cache
@@ -267,7 +279,7 @@ def scaling(corpus: Path, data: Path, folder: Path, options: argparse.Namespace)
 def main() -> None:
     """Run a command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=["train", "finish", "evaluate", "scaling", "subset"])
+    parser.add_argument("command", choices=["train", "finish", "ensemble", "evaluate", "scaling", "subset"])
     parser.add_argument("corpus", type=Path)
     parser.add_argument("data", type=Path)
     parser.add_argument("-o", "--output", type=Path, required=True)
@@ -280,6 +292,7 @@ def main() -> None:
         "--set", action="append", default=[], metavar="KEY=VALUE", help="of the training run, or of the fits"
     )
     parser.add_argument("--untrained", action="store_true", help="of 'finish': initial weights, RUN/untrained")
+    parser.add_argument("--members", type=Path, nargs="+", metavar="RUN", help="of 'ensemble'")
     parser.add_argument("--families", default="500,1000,2000,5000", help="of 'scaling', besides all; of 'subset'")
     parser.add_argument("--only", action="append", choices=REPORTS, help="of the evaluation; may be repeated")
     parser.add_argument("--also", action="append", default=[], metavar="NAME=MODEL", help="another model beside it")
@@ -287,7 +300,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     options.corpus = options.corpus.resolve()
-    console.show_messages(console.NORMAL if options.command in ("train", "finish") else console.QUIET)
+    console.show_messages(console.NORMAL if options.command in ("train", "finish", "ensemble") else console.QUIET)
     if options.command == "train":
         model = train(options.corpus, options.output, options)
         print(model if (model / "config.json").is_file() else "the time is over; the same command continues")
@@ -297,6 +310,10 @@ def main() -> None:
         run, changes = options.output, nested(dict(parse_assignment(text) for text in options.set))
         target = run / ("untrained" if options.untrained else "model")
         print(fitted(run, target, changes, trained=not options.untrained, cache=options.corpus / "cache"))
+    elif options.command == "ensemble":
+        changes = nested(dict(parse_assignment(text) for text in options.set))
+        members, target = options.members, options.output / "model"
+        print(fitted(members[0], target, changes, members=members, cache=options.corpus / "cache"))
     elif options.command == "subset":
         print(*subset(options.corpus, options.output, int(options.families), options.seed), sep="\n")
     else:

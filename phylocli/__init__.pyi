@@ -16,6 +16,7 @@ from .formats.family import Family as Family
 from .formats.sequences.fasta import Sequence as Sequence
 from .formats.tree import Tree as Tree
 from .models import Model as Model
+from .models import join_models as join_models
 from .network import build_network as build_network
 from .network import write_network as write_network
 from .pairs import PairSampler as PairSampler

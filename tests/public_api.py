@@ -64,6 +64,7 @@ def training_and_embedding(model: Model) -> None:
     assert_type(phylocli.train_model(["trees.sto"], "run", steps=10), Path)
     assert_type(phylocli.run_chain(RunConfig(families=("families.sto",)), "demo"), Path)
     assert_type(Model.load("default"), Model)
+    assert_type(phylocli.join_models([model, model]), Model)
     assert_type(phylocli.load_model(Path("run/model"), device="cpu"), phylocli.Embedder)
     embedder = phylocli.Embedder(model)
     table = embedder.embed("globins.fasta")

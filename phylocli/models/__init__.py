@@ -28,6 +28,7 @@ from phylocli.models.catalogue import (
 )
 
 if TYPE_CHECKING:
+    from phylocli.models.ensemble import join_models as join_models
     from phylocli.models.model import Model as Model
     from phylocli.models.model import load as load
 
@@ -42,6 +43,7 @@ __all__ = [
     "entry",
     "find",
     "is_checkpoint",
+    "join_models",
     "listing",
     "load",
     "named",
@@ -50,8 +52,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("Model", "load"):  # listing models needs no torch
-        from phylocli.models import model
+    if name in ("Model", "load", "join_models"):  # listing models needs no torch
+        from phylocli.models import ensemble, model
 
-        return getattr(model, name)
+        return getattr(ensemble if name == "join_models" else model, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -162,18 +162,25 @@ class HeadNetwork(nn.Module):
         states: K, the outputs.
         hidden: channels of the convolution; 0: no convolution.
         kernel: residues that it sees, odd.
+        groups: of channels and features; a channel sees the features of its group only. Those of an ensemble have one for
+            each member.
 
     Raises:
-        UsageError: an even kernel.
+        UsageError: an even kernel, or groups that do not divide the features and the channels.
     """
 
     MOST_HIDDEN: ClassVar[int] = 4096
 
-    def __init__(self, features: int, states: int, *, hidden: int = 0, kernel: int = 1) -> None:
+    def __init__(self, features: int, states: int, *, hidden: int = 0, kernel: int = 1, groups: int = 1) -> None:
         super().__init__()
+        if groups < 1 or features % groups or hidden % groups:
+            raise UsageError(
+                f"a head cannot divide {features} features and {hidden} hidden units into {groups} groups",
+                fix="use a divisor of both",
+            )
         if kernel % 2 == 0 or kernel < 1 or not 0 <= hidden <= self.MOST_HIDDEN:
             raise UsageError(f"a head cannot have a kernel of {kernel} and {hidden} hidden units", fix="use an odd kernel")
-        self.convolution = nn.Conv1d(features, hidden, kernel, padding=kernel // 2) if hidden else None
+        self.convolution = nn.Conv1d(features, hidden, kernel, padding=kernel // 2, groups=groups) if hidden else None
         self.states = nn.Linear(hidden or features, states)
 
     def forward(self, residues: Tensor, mask: Tensor) -> Tensor:

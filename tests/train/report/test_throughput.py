@@ -57,7 +57,7 @@ def test_the_forward_pass_has_the_operations_of_its_closed_form(name: str) -> No
     assert backward == pytest.approx(2 * work.of([1000], trained=False), rel=0.01)
 
 
-@pytest.mark.parametrize("name", ["convolutional", "transformer", "recurrent", "hybrid"])
+@pytest.mark.parametrize("name", ["convolutional", "transformer", "recurrent", "hybrid", "ensemble"])
 def test_three_lengths_tell_what_the_counter_counts_at_any(name: str) -> None:
     model = Model.create(name, preset="tiny").train()
     expected = 0.0
