@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from phylocli.core.errors import unknown_name
-from phylocli.infomax.flows import RealNVP
+from phylocli.infomax.flows import AffineCoupling, Flow, SplineCoupling
 from phylocli.infomax.halves import BINS, FEATURES, LETTERS
 
 HIDDEN = 128
 OUTPUT = 32
-SQUARE = ("residual", "realnvp", "perceptron-square")
+SQUARE = ("residual", "realnvp", "spline", "perceptron-square")
 """Encoders with as many features as their input."""
 ENCODERS = ("linear", "perceptron", "convolutional", *SQUARE)
 
@@ -89,7 +89,9 @@ def build_encoder(name: str, seed: int) -> nn.Module:
             case "residual":
                 return nn.Sequential(*(Residual(FEATURES, HIDDEN) for _ in range(3)))
             case "realnvp":
-                return RealNVP(FEATURES, seed=seed)
+                return Flow(FEATURES, AffineCoupling, seed=seed)
+            case "spline":
+                return Flow(FEATURES, SplineCoupling, seed=seed)
     raise unknown_name("unknown encoder", name, ENCODERS)
 
 

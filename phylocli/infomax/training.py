@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,8 @@ QUALITIES = {"accuracy": UNIT, "knn": UNIT, "usable_nats": ANY, "seen_accuracy":
 probe and of the nearest neighbour and usable nats; on held-out members of training families, accuracy of a linear probe."""
 VERSION = 1
 """Raised by any change of encoders, training or measures that changes the rows of runs."""
+EVERY = 10
+"""Steps between two readings of the estimate in `train_until`."""
 PENALTY = 1.0
 FLOOR = 1e-3
 """Probability that the probe distributes over all families, so that one confident error does not decide the mean."""
@@ -101,6 +103,39 @@ def train(towers: Towers, halves: Halves, *, steps: int, batch: int, seed: int, 
             if towers.skipped == 1:
                 logger.warning(f"seed {seed}, step {step}: loss or gradient not finite; such steps are skipped and counted")
         yield step
+
+
+def train_until(
+    towers: Towers, halves: Halves, levels: Sequence[float], *, steps: int, batch: int, seed: int
+) -> list[dict[str, float | None]]:
+    """Train until the estimate has reached every level, and return what is measured where it first has.
+
+    Args:
+        towers: modified in place.
+        halves: the pairs.
+        levels: of the estimate on held-out pairs, in nats.
+        steps: maximum number.
+        batch, seed: as in `train`.
+
+    Returns:
+        For each level a row: `until_nats`, the level; `reached`, 1 or 0; `step`, `nats` and the measures of `QUALITIES`,
+        None if not reached; `skipped`.
+    """
+    waiting = sorted(levels)
+    rows: list[dict[str, float | None]] = []
+    for step in train(towers, halves, steps=steps, batch=batch, seed=seed):
+        if step % EVERY:
+            continue
+        nats = held_out_nats(towers, halves)
+        if waiting and nats >= waiting[0]:
+            measured = quality(towers.first, halves)
+            while waiting and nats >= waiting[0]:
+                found = {"reached": 1.0, "step": step, "nats": nats, **measured, "skipped": towers.skipped}
+                rows.append({"until_nats": waiting.pop(0), **found})
+        if not waiting:
+            break
+    missing = {**dict.fromkeys(("step", "nats", *QUALITIES)), "skipped": towers.skipped}
+    return [*rows, *({"until_nats": value, "reached": 0.0, **missing} for value in waiting)]
 
 
 @torch.no_grad()

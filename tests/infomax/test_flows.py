@@ -1,4 +1,4 @@
-"""RealNVP: exact inverse, log-determinant against autograd, and initial identity; condition numbers of Jacobians."""
+"""RealNVP and spline flows: inverse, log-determinant against autograd, initial identity; condition numbers."""
 
 from __future__ import annotations
 
@@ -7,32 +7,36 @@ import torch
 
 from phylocli.core.errors import UsageError
 from phylocli.infomax.encoders import ENCODERS, SQUARE, build_encoder, condition_numbers, deep
-from phylocli.infomax.flows import RealNVP
+from phylocli.infomax.flows import AffineCoupling, Coupling, Flow, SplineCoupling
 from phylocli.infomax.halves import FEATURES
 
+COUPLINGS = pytest.mark.parametrize("coupling", [AffineCoupling, SplineCoupling])
 
-def flow(features: int, layers: int = 6) -> RealNVP:
+
+def flow(features: int, coupling: type[Coupling], layers: int = 6) -> Flow:
     torch.manual_seed(0)
-    found = RealNVP(features, layers=layers, hidden=16)
+    found = Flow(features, coupling, layers=layers, hidden=16)
     for parameter in found.parameters():  # far from the identity
-        parameter.data.normal_(0, 0.3)
+        parameter.data.normal_(0, 0.15)
     return found
 
 
+@COUPLINGS
 @pytest.mark.parametrize("features", [2, 5, 80])
-def test_the_inverse_is_exact_to_a_hundred_thousandth(features: int) -> None:
-    x = torch.randn(50, features)
-    made = flow(features).double()
+def test_the_inverse_is_exact_to_a_hundred_thousandth(features: int, coupling: type[Coupling]) -> None:
+    x = 3 * torch.randn(50, features)  # some are beyond the ends of the splines
+    made = flow(features, coupling).double()
     z = made(x.double())
     assert (z - x).abs().max() > 0.1
     assert (made.inverse(z) - x).abs().max() < 1e-5
-    single = flow(features, layers=4)
-    assert (single.inverse(single(x)) - x).abs().max() < 1e-2  # in single precision
+    single = flow(features, coupling, layers=4)
+    assert (single.inverse(single(x)) - x).abs().median() < 1e-5  # in single precision
 
 
-def test_the_log_determinant_is_that_of_autograds_jacobian() -> None:
-    made = flow(7).double()
-    x = torch.randn(6, 7, dtype=torch.float64)
+@COUPLINGS
+def test_the_log_determinant_is_that_of_autograds_jacobian(coupling: type[Coupling]) -> None:
+    made = flow(7, coupling).double()
+    x = 3 * torch.randn(6, 7, dtype=torch.float64)
     z, log_det = made.with_log_det(x)
     for row in range(6):
         jacobian = torch.autograd.functional.jacobian(lambda v: made(v[None])[0], x[row])
@@ -41,10 +45,24 @@ def test_the_log_determinant_is_that_of_autograds_jacobian() -> None:
     assert torch.allclose(z, made(x))
 
 
-def test_every_feature_is_changed_and_the_flow_starts_as_the_identity() -> None:
+@COUPLINGS
+def test_every_feature_is_changed_and_the_flow_starts_as_the_identity(coupling: type[Coupling]) -> None:
     x = torch.randn(20, 9)
-    assert torch.equal(RealNVP(9)(x), x)
-    assert ((flow(9)(x) - x).abs().amax(0) > 1e-3).all()
+    assert torch.allclose(Flow(9, coupling)(x), x, atol=1e-5)
+    assert ((flow(9, coupling)(x) - x).abs().amax(0) > 1e-3).all()
+
+
+def test_a_spline_rises_everywhere_and_passes_through_its_knots() -> None:
+    layer = SplineCoupling(2, 4, torch.Generator())
+    parameters = torch.randn(1, 1, SplineCoupling.size, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    grid = torch.linspace(-6, 6, 2001, dtype=torch.float64)[:, None]
+    y, log_slope = layer.apply_to(grid, parameters.expand(len(grid), -1, -1), False)
+    assert (y.diff(dim=0) > 0).all()
+    slope = torch.gradient(y[:, 0], spacing=0.006)[0].log()
+    assert (slope - log_slope[:, 0]).abs().median() < 1e-3
+    widths, heights, _ = parameters.split([SplineCoupling.BINS, SplineCoupling.BINS, SplineCoupling.BINS - 1], dim=-1)
+    knots, expected = layer._knots(widths)[0, 0][:, None], layer._knots(heights)[0, 0][:, None]
+    assert torch.allclose(layer.apply_to(knots, parameters.expand(len(knots), -1, -1), False)[0], expected, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", ENCODERS)
@@ -53,7 +71,7 @@ def test_encoders_have_their_widths_and_depend_on_their_seed_alone(name: str) ->
     made = build_encoder(name, 1)
     assert made(x).shape == (4, FEATURES if name in SQUARE else 32)
     assert torch.equal(build_encoder(name, 1)(x), made(x))
-    if name not in ("residual", "realnvp"):
+    if name not in ("residual", "realnvp", "spline"):
         assert not torch.equal(build_encoder(name, 2)(x), made(x))
     with pytest.raises(UsageError, match="perceptron"):
         build_encoder("percepton", 0)

@@ -142,6 +142,21 @@ def test_smile_without_clipping_is_donsker_varadhan() -> None:
     assert float(value) == pytest.approx(information(), abs=1e-9)
 
 
+def test_smiles_own_loss_is_bounded_where_its_value_is_not() -> None:
+    scores, negatives = 3 * random_scores(), batch().negatives()
+    tested = objective("smile", clip=1.0, loss="clipped")
+
+    def value(shift: float, term: str) -> float:
+        return float(tested.terms(scores + shift, negatives)[term])
+
+    pairs = [min(max(float(scores[i, i]), -1), 1) for i in range(6)]
+    others = [min(max(float(s), -1), 1) for s in scores[negatives]]
+    slow = sum(pairs) / 6 - math.log(sum(math.exp(s) for s in others) / len(others))
+    assert -value(0, "loss") == pytest.approx(slow, abs=1e-9)
+    assert value(1000, "bound") > value(0, "bound") + 900
+    assert all(abs(value(shift, "loss")) <= 2 for shift in (-1000, 0, 1000))
+
+
 def coins() -> tuple[Tensor, Tensor, float]:
     """Return a joint distribution over 2 × 2, its log ratio (2, 2) and its information."""
     joint = torch.tensor([[0.42, 0.08], [0.05, 0.45]], dtype=torch.float64)
@@ -298,6 +313,7 @@ CASES = [
     ("nce", {"form": "ranking"}),
     ("infonce", {"negatives": 2}),
     ("interpolated", {"alpha": 1.0}),
+    ("smile", {"loss": "clipped", "clip": 0.8}),
 ]
 
 
@@ -471,6 +487,7 @@ def test_critics_take_sides_of_different_width(name: str) -> None:
         ("nce", {"form": "ternary"}),
         ("infonce", {"negatives": -1}),
         ("mine", {"decay": 1.0}),
+        ("smile", {"loss": "nwj"}),
     ],
 )
 def test_wrong_parameters_are_usage_errors(name: str, parameters: dict[str, object]) -> None:

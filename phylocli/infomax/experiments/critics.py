@@ -6,7 +6,6 @@ from typing import Any
 
 import polars as pl
 
-from phylocli.config.assignments import parse_assignment
 from phylocli.config.infomax import InfomaxConfig
 from phylocli.critics import build_critic
 from phylocli.infomax.encoders import OUTPUT, build_encoder
@@ -14,6 +13,7 @@ from phylocli.infomax.experiments import Cell, Row, seeded
 from phylocli.infomax.halves import Halves
 from phylocli.infomax.plots import COLOURS, errors, label, legend, panels
 from phylocli.infomax.training import ANY, QUALITIES, Towers, held_out_nats, quality, train
+from phylocli.mi.methods import Choice
 from phylocli.objectives import build_objective
 
 TITLE = "Critic capacity"
@@ -38,9 +38,8 @@ def cells(config: InfomaxConfig) -> list[Cell]:
 @seeded
 def run(cell: Cell, seed: int, config: InfomaxConfig, halves: Halves) -> list[Row]:
     """Train, and measure after the last step."""
-    name, _, rest = str(cell["critic"]).partition(":")
-    critic = build_critic(name, OUTPUT, dict(parse_assignment(item) for item in rest.split(",") if item))
-    objective = build_objective(str(cell["estimator"]), critic)
+    critic = Choice.parse(str(cell["critic"]))
+    objective = build_objective(str(cell["estimator"]), build_critic(critic.name, OUTPUT, critic.parameters))
     towers = Towers(build_encoder("perceptron", 2 * seed), build_encoder("perceptron", 2 * seed + 1), objective)
     for _ in train(towers, halves, steps=config.steps, batch=config.batch, seed=seed):
         pass

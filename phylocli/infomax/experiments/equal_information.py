@@ -12,7 +12,8 @@ from phylocli.infomax.encoders import OUTPUT, build_encoder
 from phylocli.infomax.experiments import Cell, Row, seeded
 from phylocli.infomax.halves import Halves
 from phylocli.infomax.plots import COLOURS, GREY, curve, label, legend, panels
-from phylocli.infomax.training import ANY, QUALITIES, Towers, held_out_nats, quality, train
+from phylocli.infomax.training import ANY, QUALITIES, Towers, train_until
+from phylocli.mi.methods import Choice
 from phylocli.objectives import build_objective
 
 TITLE = "Architecture against estimator at equal information"
@@ -25,12 +26,10 @@ VALUES = {"reached": (0.0, 1.0), "step": ANY, "nats": ANY, **QUALITIES}
 OPTIONS = ("steps", "batch", "until_nats")
 VERSION = 1
 ENCODERS = ("linear", "perceptron", "convolutional")
-ESTIMATORS = ("infonce", "nwj", "jsd", "dv")
-"""SMILE is not among them: its critic is trained by the Jensen–Shannon objective, so its runs are those of `jsd`."""
+ESTIMATORS = ("infonce", "nwj", "jsd", "dv", "smile:loss=clipped")
+"""SMILE by its own loss: with the other one, the Jensen–Shannon objective, its runs would be those of `jsd`."""
 PATIENCE = 2
 """A run that has not reached the highest value may take this many times --steps."""
-EVERY = 10
-"""Steps between two readings of the estimate."""
 
 
 def cells(config: InfomaxConfig) -> list[Cell]:
@@ -41,30 +40,20 @@ def cells(config: InfomaxConfig) -> list[Cell]:
 @seeded
 def run(cell: Cell, seed: int, config: InfomaxConfig, halves: Halves) -> list[Row]:
     """Train, and measure quality at the first check at which each value is reached."""
-    objective = build_objective(str(cell["estimator"]), build_critic("bilinear", OUTPUT))
+    estimator = Choice.parse(str(cell["estimator"]))
+    objective = build_objective(estimator.name, build_critic("bilinear", OUTPUT), estimator.parameters)
     encoders = [build_encoder(str(cell["encoder"]), 2 * seed + k) for k in range(2)]
     towers = Towers(encoders[0], encoders[1], objective)
-    waiting = sorted(config.until_nats)
-    rows: list[Row] = []
-    for step in train(towers, halves, steps=PATIENCE * config.steps, batch=config.batch, seed=seed):
-        if step % EVERY:
-            continue
-        nats = held_out_nats(towers, halves)
-        if waiting and nats >= waiting[0]:
-            measured = quality(towers.first, halves)
-            while waiting and nats >= waiting[0]:
-                found = {"reached": 1.0, "step": step, "nats": nats, **measured, "skipped": towers.skipped}
-                rows.append({**cell, "until_nats": waiting.pop(0), **found})
-        if not waiting:
-            break
-    missing = {**dict.fromkeys(("step", "nats", *QUALITIES)), "skipped": towers.skipped}
-    return [*rows, *({**cell, "until_nats": value, "reached": 0.0, **missing} for value in waiting)]
+    steps = PATIENCE * config.steps
+    return [
+        {**cell, **row} for row in train_until(towers, halves, config.until_nats, steps=steps, batch=config.batch, seed=seed)
+    ]
 
 
 def draw(table: pl.DataFrame, summary: pl.DataFrame, config: InfomaxConfig) -> Any:
     """Draw quality by encoder and estimator at each value, and the steps that it took."""
     figure, found = panels(3, width=3.8)
-    styles = dict(zip(ESTIMATORS, ("-", "--", ":", "-."), strict=True))
+    styles = dict(zip(ESTIMATORS, ("-", "--", ":", "-.", (0, (6, 1, 1, 1, 1, 1))), strict=True))
     for k, encoder in enumerate(ENCODERS):
         for estimator in ESTIMATORS:
             part = summary.filter((pl.col("encoder") == encoder) & (pl.col("estimator") == estimator)).sort("until_nats")
@@ -72,7 +61,7 @@ def draw(table: pl.DataFrame, summary: pl.DataFrame, config: InfomaxConfig) -> A
                 name = encoder if estimator == ESTIMATORS[0] else ""
                 curve(panel, part, "until_nats", measure, COLOURS[k], name, linestyle=styles[estimator])
     for estimator, style in styles.items():
-        found[1].plot([], [], color=GREY, linestyle=style, linewidth=1.3, label=estimator)
+        found[1].plot([], [], color=GREY, linestyle=style, linewidth=1.3, label=estimator.partition(":")[0])
     stopped = "estimate at which training stopped, nats"
     label(found[0], stopped, "accuracy of a linear probe", "unseen families")
     label(found[1], stopped, "accuracy of a linear probe", "held-out members of training families")

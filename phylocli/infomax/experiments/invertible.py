@@ -14,17 +14,17 @@ from phylocli.config.infomax import InfomaxConfig
 from phylocli.critics import build_critic
 from phylocli.infomax.encoders import build_encoder, condition_numbers
 from phylocli.infomax.experiments import Cell, Row, seeded
-from phylocli.infomax.flows import RealNVP
+from phylocli.infomax.flows import Flow
 from phylocli.infomax.halves import FEATURES, Halves
 from phylocli.infomax.plots import COLOURS, GREY, curve, label, legend, panels
-from phylocli.infomax.training import ANY, QUALITIES, Towers, held_out_nats, quality, train
+from phylocli.infomax.training import ANY, QUALITIES, Towers, descended, held_out_nats, quality, train
 from phylocli.objectives import build_objective
 
 TITLE = "Invertible encoders"
 ABOUT = (
-    "RealNVP keeps all information at every step. Trained by InfoNCE with a bilinear critic, and trained against a linear "
-    "classifier of the families; beside it residual networks that start as the identity, and perceptrons. Inverse error: "
-    "the largest error of a reconstructed input."
+    "RealNVP and a rational-quadratic spline flow keep all information at every step. Trained by InfoNCE with a bilinear "
+    "critic, and trained against a linear classifier of the families; beside them residual networks that start as the "
+    "identity, and perceptrons. Inverse error: the largest error of a reconstructed input."
 )
 BY = ("encoder", "step")
 VALUES = {"nats": ANY, **QUALITIES, "ceiling_nats": ANY, "log10_condition": ANY, "inverse_error": (0.0, math.inf)}
@@ -32,7 +32,9 @@ OPTIONS = ("steps", "batch")
 VERSION = 1
 RUNS = {
     "realnvp": "RealNVP, InfoNCE",
+    "spline": "spline flow, InfoNCE",
     "realnvp-adversarial": "RealNVP, against a probe",
+    "spline-adversarial": "spline flow, against a probe",
     "residual": "residual, InfoNCE",
     "perceptron-square": "perceptron, InfoNCE",
 }
@@ -58,7 +60,7 @@ def run(cell: Cell, seed: int, config: InfomaxConfig, halves: Halves) -> list[Ro
     encoders = [build_encoder(name, 2 * seed + k) for k in range(2)]
     towers = Towers(encoders[0], encoders[1], build_objective("infonce", build_critic("bilinear", FEATURES)))
     if adversarial:
-        steps = against_a_probe(towers.first, halves, config.steps, config.batch, seed)
+        steps = against_a_probe(towers, halves, config.steps, config.batch, seed)
     else:
         steps = train(towers, halves, steps=config.steps, batch=config.batch, seed=seed, rate=5e-4)
     checks = {config.steps * k // CHECKS for k in range(CHECKS + 1)}
@@ -86,7 +88,7 @@ def run(cell: Cell, seed: int, config: InfomaxConfig, halves: Halves) -> list[Ro
 @torch.no_grad()
 def inverse_error(encoder: nn.Module, halves: Halves) -> float | None:
     """Return the largest error of held-out inputs reconstructed by the inverse in double precision; None without one."""
-    if not isinstance(encoder, RealNVP):
+    if not isinstance(encoder, Flow):
         return None
     x = halves.held_out[0].double()
     found = float((encoder.double().inverse(encoder(x)) - x).abs().max())
@@ -94,8 +96,8 @@ def inverse_error(encoder: nn.Module, halves: Halves) -> float | None:
     return found
 
 
-def against_a_probe(encoder: nn.Module, halves: Halves, steps: int, batch: int, seed: int) -> Iterator[int]:
-    """Train an encoder so that a linear classifier of the probe's training members fails; yield as `train` does.
+def against_a_probe(towers: Towers, halves: Halves, steps: int, batch: int, seed: int) -> Iterator[int]:
+    """Train the first encoder so that a linear classifier of the probe's training members fails; yield as `train` does.
 
     The classifier is trained on the current vectors by cross entropy, and the encoder to make its predictions uniform: the
     least KL(uniform ‖ prediction) (Tschannen et al. 2020, section 3.1). Labels of the probe's test part are not used.
@@ -105,20 +107,16 @@ def against_a_probe(encoder: nn.Module, halves: Halves, steps: int, batch: int, 
     x, y = halves.unseen.halves[rows], torch.from_numpy(halves.unseen.family[rows])
     classifier = nn.Linear(FEATURES, int(y.max()) + 1)
     learner = torch.optim.Adam(classifier.parameters(), lr=1e-2)
-    adversary = torch.optim.Adam(encoder.parameters(), lr=1e-3)
+    adversary = torch.optim.Adam(towers.first.parameters(), lr=1e-3)
     yield 0
     for step in range(1, steps + 1):
         chosen = torch.randperm(len(x), generator=generator)[:batch]
         with torch.no_grad():
-            vectors = encoder(x[chosen])
+            vectors = towers.first(x[chosen])
         for _ in range(ADVERSARY_STEPS):
-            learner.zero_grad(set_to_none=True)
-            nn.functional.cross_entropy(classifier(vectors), y[chosen]).backward()
-            learner.step()
-        adversary.zero_grad(set_to_none=True)
-        (-torch.log_softmax(classifier(encoder(x[chosen])), dim=1).mean()).backward()
-        nn.utils.clip_grad_norm_(encoder.parameters(), 5.0)
-        adversary.step()
+            descended(nn.functional.cross_entropy(classifier(vectors), y[chosen]), classifier, learner)
+        uniform = -torch.log_softmax(classifier(towers.first(x[chosen])), dim=1).mean()
+        towers.skipped += not descended(uniform, towers.first, adversary, longest=5.0)
         yield step
 
 
