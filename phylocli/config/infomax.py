@@ -12,9 +12,9 @@ from phylocli.config.parallel import ParallelConfig
 from phylocli.config.types import Count, Numbers, Seeds
 from phylocli.core.errors import UsageError
 
-Experiment = Literal["channel", "ceilings", "invertible", "critics", "equal-information", "boundary", "uniformity"]
+Experiment = Literal["channel", "ceilings", "nce", "invertible", "critics", "equal-information", "boundary", "uniformity"]
 EXPERIMENTS: tuple[str, ...] = get_args(Experiment)
-WITHOUT_FAMILIES = ("channel", "ceilings")
+WITHOUT_FAMILIES = ("channel", "ceilings", "nce")
 """Experiments with a known truth, which need no families."""
 
 SHOTS = 2
