@@ -9,17 +9,22 @@ from pydantic import Field, model_validator
 
 from phylocli.config.base import Cli
 from phylocli.config.parallel import ParallelConfig
-from phylocli.config.types import Count, Numbers, Seeds
+from phylocli.config.types import Bands, Count, Numbers, Seeds
 from phylocli.core.errors import UsageError
 
-Experiment = Literal["channel", "ceilings", "nce", "invertible", "critics", "equal-information", "boundary", "uniformity"]
+Experiment = Literal[
+    "channel", "ceilings", "nce", "simulated-views", "invertible", "critics", "equal-information", "boundary", "uniformity",
+    "views",
+]  # fmt: skip
 EXPERIMENTS: tuple[str, ...] = get_args(Experiment)
-WITHOUT_FAMILIES = ("channel", "ceilings", "nce")
+WITHOUT_FAMILIES = ("channel", "ceilings", "nce", "simulated-views")
 """Experiments with a known truth, which need no families."""
 
 SHOTS = 2
 """Members of a family that train the probe; with more, it would name nearly all families from the input itself."""
-CHANNEL, HALVES = "Channel", "Halves of domains"
+CHANNEL, FAMILIES = "Channel", "Families"
+BANDS = ((0, 0.5), (0.5, 1), (1, 1.5), (1.5, 2.5), (2.5, 4), (4, 6))
+Input = Literal["halves", "homologs", "profiles"]
 
 
 class InfomaxConfig(ParallelConfig):
@@ -32,17 +37,21 @@ class InfomaxConfig(ParallelConfig):
     seeds: Annotated[Seeds, Cli(metavar="S,S,…")] = (0, 1, 2)
     """Seeds that every run is repeated with."""
     steps: Annotated[Count, Cli()] = 250
-    """Optimiser steps of each run on halves of domains."""
+    """Optimiser steps of each run on families."""
     batch: Annotated[int, Field(ge=8), Cli(metavar="N")] = 128
     """Pairs in a training batch."""
     until_nats: Annotated[Numbers, Cli(metavar="NATS,…")] = (0.25, 0.5, 1.0)
-    """Values of the estimate at which training stops in equal-information, in nats."""
-    training_families: Annotated[int, Field(ge=2), Cli(metavar="N", panel=HALVES)] = 800
+    """Values of the estimate at which training stops in equal-information, and views are compared, in nats."""
+    input: Annotated[Input, Cli(panel=FAMILIES)] = "halves"
+    """The two views: both halves of a domain, two homologs, or both halves of a profile of three members."""
+    training_families: Annotated[int, Field(ge=2), Cli(metavar="N", panel=FAMILIES)] = 800
     """Training families, sampled at random."""
-    scored_families: Annotated[int, Field(ge=2), Cli(metavar="N", panel=HALVES)] = 110
+    scored_families: Annotated[int, Field(ge=2), Cli(metavar="N", panel=FAMILIES)] = 110
     """Families on whose members quality is measured, sampled at random."""
-    members: Annotated[int, Field(ge=SHOTS + 1), Cli(metavar="N", panel=HALVES)] = 12
+    members: Annotated[int, Field(ge=SHOTS + 1), Cli(metavar="N", panel=FAMILIES)] = 12
     """Maximum members per family; two of them train the probe, and the others test it."""
+    bands: Annotated[Bands, Cli(metavar="A:B,B:C,…", panel=FAMILIES)] = BANDS
+    """Bands of patristic distance of the views, in substitutions per site."""
     distances: Annotated[Numbers, Cli(metavar="T,T,…", panel=CHANNEL)] = (0.1, 0.3, 0.7, 1.5, 3.0)
     """Branch distances at which estimates are compared with the truth, in substitutions per site."""
     critic_steps: Annotated[Count, Cli(panel=CHANNEL)] = 400

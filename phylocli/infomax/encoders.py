@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from phylocli.core.errors import unknown_name
 from phylocli.infomax.flows import AffineCoupling, Flow, SplineCoupling
-from phylocli.infomax.halves import BINS, FEATURES, LETTERS
+from phylocli.infomax.inputs import BINS, FEATURES, LETTERS
 
 HIDDEN = 128
 OUTPUT = 32

@@ -144,7 +144,7 @@ class Flow(nn.Module):
         coupling: the kind of layer.
         layers: number of coupling layers.
         hidden: features of the hidden layers of each.
-        seed: of the halves.
+        seed: of the halves that the layers leave unchanged.
     """
 
     def __init__(

@@ -6,8 +6,9 @@ import functools
 import hashlib
 import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 
@@ -22,13 +23,25 @@ from phylocli.formats.provenance import provenance
 from phylocli.formats.streams import STDIO, PathLike, locks, write_text
 from phylocli.infomax import training
 from phylocli.infomax.experiments import Cell, Experiment, load
-from phylocli.infomax.halves import make_halves, read_halves
+from phylocli.infomax.homologs import Homologs, make_homologs, read_homologs
+from phylocli.infomax.inputs import Pairs, make_pairs, read_pairs
 from phylocli.infomin.replicated import finite, means, remembered, write_tables
 
 logger = logging.getLogger(__name__)
 
 BESIDE = ("_low", "_high", "_n")
 """Ends of the names of columns that belong to a mean."""
+
+
+class Data(NamedTuple):
+    """How the data of an experiment are made once, and read by every run."""
+
+    make: Callable[[PathLike, PathLike | None, Path, InfomaxConfig], Path]
+    read: Callable[[Path], Pairs | Homologs]
+
+
+DATA = {"pairs": Data(make_pairs, read_pairs), "homologs": Data(make_homologs, read_homologs)}
+"""By an experiment's `DATA`."""
 
 
 def study(
@@ -48,7 +61,7 @@ def study(
 
     Args:
         output: the folder.
-        families: aligned families (Stockholm), for the experiments on halves of domains.
+        families: aligned families (Stockholm), for the experiments on families.
         config: options; may also be given as keywords.
         evaluate: families on which quality is measured; None: a third of `families`, which are then not trained on.
         **options: fields of `InfomaxConfig`.
@@ -64,25 +77,25 @@ def study(
     """
     config = InfomaxConfig.of(config, options)
     chosen = list(dict.fromkeys(config.experiments or (EXPERIMENTS if families else WITHOUT_FAMILIES)))
-    on_halves = [name for name in chosen if name not in WITHOUT_FAMILIES]
-    if on_halves and families is None:
-        raise UsageError(f"the experiment {on_halves[0]!r} needs families", fix="name a file of aligned families")
+    on_families = [name for name in chosen if name not in WITHOUT_FAMILIES]
+    if on_families and families is None:
+        raise UsageError(f"the experiment {on_families[0]!r} needs families", fix="name a file of aligned families")
     if evaluate is not None and families is None:
         raise UsageError("families to evaluate on, but none to train on", fix="name a file of aligned families")
-    if families is not None and not on_halves:
+    if families is not None and not on_families:
         raise UsageError(f"{' and '.join(chosen)} use no families", fix="leave out the file, or choose other experiments")
     if STDIO in (str(families), str(evaluate)):
         raise UsageError("the families are read several times", fix="name a file")
     folder = Path(output)
     with locks.exclusive(folder):
-        halves = None
-        if on_halves and families is not None:
-            sizes = {"count": config.training_families, "members": config.members, "scored": config.scored_families}
-            halves = make_halves(families, evaluate, folder, **sizes)
+        data: dict[str, Path] = {}
+        if families is not None:
+            for kind in dict.fromkeys(load(name).DATA for name in on_families):
+                data[kind] = DATA[kind].make(families, evaluate, folder, config)
         found = {}
         for name in chosen:
             experiment = load(name)
-            rows, summary = _run(name, experiment, folder, config, None if name in WITHOUT_FAMILIES else halves)
+            rows, summary = _run(name, experiment, folder, config, data.get(experiment.DATA))
             write_tables(rows, folder / f"{name}-runs")
             write_tables(summary, folder / name)
             write_text(folder / f"{name}.svg", figure_as_svg(experiment.draw(rows, summary, config)))
@@ -98,10 +111,10 @@ def study(
 
 
 def _run(
-    name: str, experiment: Experiment, folder: Path, config: InfomaxConfig, halves: Path | None
+    name: str, experiment: Experiment, folder: Path, config: InfomaxConfig, data: Path | None
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return the rows of all runs of an experiment, and their means."""
-    tasks = [(name, cell, seed, folder, config, halves) for cell in experiment.cells(config) for seed in config.seeds]
+    tasks = [(name, cell, seed, folder, config, data) for cell in experiment.cells(config) for seed in config.seeds]
     work = Work(_run_one, None if config.in_process else functools.partial(limit_threads, config.threads_each), unit="runs")
     pieces = ((f"{name} {number}", task) for number, task in enumerate(tasks))
     every = run_all(work, pieces, jobs=config.jobs, cluster=config.cluster, title=name, total=len(tasks))
@@ -130,14 +143,14 @@ Task = tuple[str, Cell, int, Path, InfomaxConfig, Path | None]
 
 def _run_one(task: Task) -> list[dict[str, Any]]:
     """Return the rows of one run, from its file if it is complete."""
-    name, cell, seed, folder, config, halves = task
+    name, cell, seed, folder, config, source = task
     experiment = load(name)
     own = {option: getattr(config, option) for option in experiment.OPTIONS}
     key: dict[str, Any] = {"experiment": name, "cell": cell, "seed": seed, "options": own}
     key["versions"] = [experiment.VERSION, training.VERSION]
     data = None
-    if halves is not None:
-        key["halves"], data = halves.stem, read_halves(halves)
+    if source is not None:
+        key["data"], data = source.stem, DATA[experiment.DATA].read(source)
     digest = hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()[:16]
     path = folder / "runs" / name / f"{digest}.json"
     found = remembered(path, key, lambda: {"rows": experiment.run(cell, seed, config, data)})

@@ -1,4 +1,4 @@
-"""Training of two encoders with an objective on pairs of halves, and what is measured of them."""
+"""Training of two encoders with an objective on pairs of views, and what is measured of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from phylocli.core.errors import PhylocliError
-from phylocli.infomax.halves import Halves, Scored
+from phylocli.infomax.inputs import Pairs, Scored
 from phylocli.objectives import Batch, infonce
 
 logger = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ FLOOR = 1e-3
 
 
 class Towers(nn.Module):
-    """An encoder for each half, and an objective on their outputs.
+    """An encoder for each view, and an objective on their outputs.
 
     Args:
         first, second: (N, FEATURES) → (N, D).
@@ -79,12 +79,12 @@ def descended(loss: Tensor, module: nn.Module, optimiser: torch.optim.Optimizer,
     return False
 
 
-def train(towers: Towers, halves: Halves, *, steps: int, batch: int, seed: int, rate: float = 1e-3) -> Iterator[int]:
+def train(towers: Towers, data: Pairs, *, steps: int, batch: int, seed: int, rate: float = 1e-3) -> Iterator[int]:
     """Train with Adam; yield the number of steps done, before the first one and after each.
 
     Args:
         towers: modified in place.
-        halves: the training pairs.
+        data: the training pairs.
         steps: number of steps; the caller may stop earlier.
         batch: pairs in a batch, at most as many as there are.
         seed: of the order of the pairs.
@@ -92,13 +92,12 @@ def train(towers: Towers, halves: Halves, *, steps: int, batch: int, seed: int, 
     """
     generator = torch.Generator().manual_seed(seed)
     optimiser = torch.optim.Adam(towers.parameters(), lr=rate)
-    a, b = halves.train
+    a, b = data.train
     size = min(batch, len(a))
-    pairs = Batch.of_pairs(size)
     yield 0
     for step in range(1, steps + 1):
         rows = torch.randperm(len(a), generator=generator)[:size]
-        if not descended(towers(a[rows], b[rows], pairs)["loss"], towers, optimiser, longest=5.0):
+        if not descended(towers(a[rows], b[rows], data.batch(rows))["loss"], towers, optimiser, longest=5.0):
             towers.skipped += 1
             if towers.skipped == 1:
                 logger.warning(f"seed {seed}, step {step}: loss or gradient not finite; such steps are skipped and counted")
@@ -106,16 +105,17 @@ def train(towers: Towers, halves: Halves, *, steps: int, batch: int, seed: int, 
 
 
 def train_until(
-    towers: Towers, halves: Halves, levels: Sequence[float], *, steps: int, batch: int, seed: int
+    towers: Towers, data: Pairs, levels: Sequence[float], *, steps: int, batch: int, seed: int, at_end: bool = False
 ) -> list[dict[str, float | None]]:
     """Train until the estimate has reached every level, and return what is measured where it first has.
 
     Args:
         towers: modified in place.
-        halves: the pairs.
+        data: the pairs.
         levels: of the estimate on held-out pairs, in nats.
         steps: maximum number.
         batch, seed: as in `train`.
+        at_end: train for all steps, and measure after the last one too; its `until_nats` is None.
 
     Returns:
         For each level a row: `until_nats`, the level; `reached`, 1 or 0; `step`, `nats` and the measures of `QUALITIES`,
@@ -123,43 +123,44 @@ def train_until(
     """
     waiting = sorted(levels)
     rows: list[dict[str, float | None]] = []
-    for step in train(towers, halves, steps=steps, batch=batch, seed=seed):
-        if step % EVERY:
+    for step in train(towers, data, steps=steps, batch=batch, seed=seed):
+        last = at_end and step == steps
+        if not last and (step % EVERY or not waiting):
             continue
-        nats = held_out_nats(towers, halves)
-        if waiting and nats >= waiting[0]:
-            measured = quality(towers.first, halves)
-            while waiting and nats >= waiting[0]:
-                found = {"reached": 1.0, "step": step, "nats": nats, **measured, "skipped": towers.skipped}
-                rows.append({"until_nats": waiting.pop(0), **found})
-        if not waiting:
+        nats = held_out_nats(towers, data)
+        reached: list[float | None] = [level for level in waiting if nats >= level]
+        waiting = waiting[len(reached) :]
+        if reached or last:
+            found = {"reached": 1.0, "step": step, "nats": nats, **quality(towers.first, data), "skipped": towers.skipped}
+            rows += [{"until_nats": level, **found} for level in [*reached, *([None] if last else [])]]
+        if not waiting and not at_end:
             break
     missing = {**dict.fromkeys(("step", "nats", *QUALITIES)), "skipped": towers.skipped}
     return [*rows, *({"until_nats": value, "reached": 0.0, **missing} for value in waiting)]
 
 
 @torch.no_grad()
-def held_out_nats(towers: Towers, halves: Halves) -> float:
+def held_out_nats(towers: Towers, data: Pairs) -> float:
     """Return InfoNCE with the run's own critic on held-out pairs: a lower bound for any critic, at most log of their number.
 
     A critic that was trained by another estimator is read by InfoNCE too, so that runs are compared on one scale.
     """
-    a, b = halves.held_out
+    a, b = data.held_out
     critic = towers.objective.critic
     assert isinstance(critic, nn.Module)
     scores = critic(towers.first(a), towers.second(b))
-    return float(infonce.bound(scores, Batch.of_pairs(len(a)).negatives()))
+    return float(infonce.bound(scores, data.held_out_negatives()))
 
 
 @torch.no_grad()
-def quality(encoder: nn.Module, halves: Halves) -> dict[str, float]:
-    """Return the measures of `QUALITIES` for an encoder of first halves."""
-    return quality_of(encoder(halves.unseen.halves), encoder(halves.seen.halves), halves)
+def quality(encoder: nn.Module, data: Pairs) -> dict[str, float]:
+    """Return the measures of `QUALITIES` for an encoder of first views."""
+    return quality_of(encoder(data.unseen.features), encoder(data.seen.features), data)
 
 
-def quality_of(unseen: Tensor, seen: Tensor, halves: Halves) -> dict[str, float]:
-    """Return the measures of `QUALITIES` for vectors of the members of `halves.unseen` and `halves.seen`, (m, D)."""
-    return {**_probe(unseen.numpy(), halves.unseen), "seen_accuracy": _probe(seen.numpy(), halves.seen)["accuracy"]}
+def quality_of(unseen: Tensor, seen: Tensor, data: Pairs) -> dict[str, float]:
+    """Return the measures of `QUALITIES` for vectors of the members of `data.unseen` and `data.seen`, (m, D)."""
+    return {**_probe(unseen.numpy(), data.unseen), "seen_accuracy": _probe(seen.numpy(), data.seen)["accuracy"]}
 
 
 def _probe(x: npt.NDArray[np.float32], scored: Scored) -> dict[str, float]:

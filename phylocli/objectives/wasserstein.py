@@ -45,7 +45,10 @@ def limited(critic: nn.Module) -> list[nn.Linear]:
             why="the slope of a product of two vectors grows with the vectors",
             fix="set critic.name=concatenated, or objective.constraint=penalty",
         )
-    return [spectral_norm(layer) for layer in critic.modules() if isinstance(layer, nn.Linear)]
+    layers = [layer for layer in critic.modules() if isinstance(layer, nn.Linear)]
+    for layer in layers:
+        spectral_norm(layer)
+    return layers
 
 
 class Objective(nn.Module):
@@ -91,10 +94,11 @@ class Objective(nn.Module):
     def _estimate_norms(self) -> None:
         """Improve the estimates of the largest singular values by a step of power iteration; they are then constants."""
         for layer in self.limited:
-            (norm,) = layer.parametrizations["weight"]
-            norm.train(self.training)
-            norm(layer.parametrizations["weight"].original)
-            norm.eval()  # the critic recomputes layers in the backward pass, where they must not change
+            norms = layer.parametrizations
+            assert isinstance(norms, nn.ModuleDict)
+            norms.train(self.training)
+            _ = layer.weight
+            norms.eval()  # the critic recomputes layers in the backward pass, where they must not change
 
     def _slopes(self, a: Tensor, b: Tensor, negatives: Tensor) -> Tensor:
         """Return the norm of the critic's gradient between each pair (a_i, b_i) and a negative (a_i, b_j), (N,)."""

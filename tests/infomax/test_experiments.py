@@ -14,20 +14,24 @@ from phylocli.config.infomax import EXPERIMENTS, InfomaxConfig
 from phylocli.core.errors import UsageError
 from phylocli.infomax import study
 from phylocli.infomax.experiments import boundary, ceilings, channel, equal_information, invertible, load, uniformity
-from phylocli.infomax.halves import Halves, make_halves, read_halves
+from phylocli.infomax.inputs import Pairs, make_pairs, read_pairs
 
 CONFIG = InfomaxConfig(steps=40, batch=32, until_nats=(0.05, 99.0))
 
 
 @pytest.fixture(scope="module")
-def halves(simulated_file: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Halves:
+def data(simulated_file: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Pairs:
     folder = tmp_path_factory.mktemp("halves")
-    return read_halves(make_halves(simulated_file(9, members=24), None, folder, count=5, members=20, scored=4))
+    return read_pairs(
+        make_pairs(
+            simulated_file(9, members=24), None, folder, CONFIG.updated(training_families=5, members=20, scored_families=4)
+        )
+    )
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_rows_depend_on_the_seed_alone_and_not_on_the_state_of_the_generator(
-    name: str, halves: Halves, monkeypatch: pytest.MonkeyPatch
+    name: str, data: Pairs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ceilings, "EVALUATIONS", 2)
     monkeypatch.setattr(channel, "EVALUATIONS", 2)
@@ -39,24 +43,24 @@ def test_rows_depend_on_the_seed_alone_and_not_on_the_state_of_the_generator(
         found = []
         for state in (1, 2):
             torch.manual_seed(state)
-            found.append(experiment.run(cell, 5, config, halves))
+            found.append(experiment.run(cell, 5, config, data))
         assert found[0] == found[1], cell
         assert torch.initial_seed() == 2
 
 
-def test_training_stops_where_the_estimate_reaches_each_value(halves: Halves) -> None:
-    rows = equal_information.run({"encoder": "linear", "estimator": "infonce"}, 0, CONFIG, halves)
+def test_training_stops_where_the_estimate_reaches_each_value(data: Pairs) -> None:
+    rows = equal_information.run({"encoder": "linear", "estimator": "infonce"}, 0, CONFIG, data)
     assert [(row["until_nats"], row["reached"]) for row in rows] == [(0.05, 1.0), (99.0, 0.0)]
     assert 0.05 <= rows[0]["nats"] < 99 and 0 <= rows[0]["step"] <= 80 and rows[0]["accuracy"] > 0
     assert rows[1]["nats"] is None and rows[1]["accuracy"] is None
     quick = CONFIG.updated(until_nats=(0.01, 0.02))
-    rows = equal_information.run({"encoder": "linear", "estimator": "infonce"}, 0, quick, halves)
+    rows = equal_information.run({"encoder": "linear", "estimator": "infonce"}, 0, quick, data)
     assert [row["reached"] for row in rows] == [1.0, 1.0] and rows[1]["step"] < 80
 
 
-def test_an_adversary_makes_the_probe_fail_and_loses_no_information(halves: Halves) -> None:
+def test_an_adversary_makes_the_probe_fail_and_loses_no_information(data: Pairs) -> None:
     config = CONFIG.updated(steps=200)
-    rows = invertible.run({"encoder": "realnvp-adversarial"}, 0, config, halves)
+    rows = invertible.run({"encoder": "realnvp-adversarial"}, 0, config, data)
     assert [row["step"] for row in rows] == [0, 50, 100, 150, 200]
     assert rows[-1]["accuracy"] < rows[0]["accuracy"] - 0.1
     assert all(row["inverse_error"] < 1e-5 for row in rows)
@@ -64,15 +68,15 @@ def test_an_adversary_makes_the_probe_fail_and_loses_no_information(halves: Halv
     assert all(row["nats"] is None for row in rows)
 
 
-def test_encoders_without_an_inverse_have_no_inverse_error(halves: Halves) -> None:
-    rows = invertible.run({"encoder": "residual"}, 0, CONFIG.updated(steps=10), halves)
+def test_encoders_without_an_inverse_have_no_inverse_error(data: Pairs) -> None:
+    rows = invertible.run({"encoder": "residual"}, 0, CONFIG.updated(steps=10), data)
     assert [row["step"] for row in rows] == [0, 2, 5, 7, 10]  # five checks, the last one at the end, for any number of steps
     assert rows[0]["log10_condition"] == pytest.approx(0, abs=1e-3)
     assert all(row["inverse_error"] is None and row["nats"] <= row["ceiling_nats"] for row in rows)
 
 
-def test_every_layer_is_measured_and_the_first_is_the_input(halves: Halves) -> None:
-    rows = {name: boundary.run({"estimator": name}, 0, CONFIG, halves) for name in ("untrained", "infonce")}
+def test_every_layer_is_measured_and_the_first_is_the_input(data: Pairs) -> None:
+    rows = {name: boundary.run({"estimator": name}, 0, CONFIG, data) for name in ("untrained", "infonce")}
     for found in rows.values():
         assert [row["layer"] for row in found] == list(range(boundary.DEPTH + 2))
     assert rows["untrained"][0]["accuracy"] == rows["infonce"][0]["accuracy"]
@@ -98,10 +102,10 @@ def test_seeds_of_one_setting_do_not_narrow_the_interval_of_a_correlation() -> N
     assert value3 == pytest.approx(value, abs=0.01) and high3 - low3 == pytest.approx(high - low, rel=0.3)
 
 
-def test_an_untrained_encoder_is_among_the_runs_and_in_no_correlation(halves: Halves) -> None:
+def test_an_untrained_encoder_is_among_the_runs_and_in_no_correlation(data: Pairs) -> None:
     (cell,) = [c for c in uniformity.cells(CONFIG) if c["objective"] == "untrained"]
-    (row,) = uniformity.run(cell, 0, CONFIG, halves)
-    trained = [uniformity.run(c, 0, CONFIG.updated(steps=5), halves)[0] for c in uniformity.cells(CONFIG)[::12]]
+    (row,) = uniformity.run(cell, 0, CONFIG, data)
+    trained = [uniformity.run(c, 0, CONFIG.updated(steps=5), data)[0] for c in uniformity.cells(CONFIG)[::12]]
     table = pl.DataFrame([row, *trained])
     assert row["uniformity"] < 0 < row["alignment"]
     assert uniformity.correlations_by_objective(table)["all"]["sum"][0] == pytest.approx(

@@ -8,7 +8,7 @@ import torch
 from phylocli.core.errors import UsageError
 from phylocli.infomax.encoders import ENCODERS, SQUARE, build_encoder, condition_numbers, deep
 from phylocli.infomax.flows import AffineCoupling, Coupling, Flow, SplineCoupling
-from phylocli.infomax.halves import FEATURES
+from phylocli.infomax.inputs import FEATURES
 
 COUPLINGS = pytest.mark.parametrize("coupling", [AffineCoupling, SplineCoupling])
 

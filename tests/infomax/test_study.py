@@ -68,7 +68,7 @@ def test_the_page_and_the_provenance_are_of_all_experiments_in_the_folder(quick:
 def test_the_number_of_values_behind_each_mean_is_written_and_dropped_ones_are_warned_about(
     quick: pytest.MonkeyPatch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def run(cell: dict[str, object], seed: int, config: InfomaxConfig, halves: object) -> list[dict[str, object]]:
+    def run(cell: dict[str, object], seed: int, config: InfomaxConfig, data: object) -> list[dict[str, object]]:
         return [{**cell, "true_nats": 1.0, "nats": [2.0, math.nan, math.inf][seed], "sd": [1.0, None, 3.0][seed]}]
 
     monkeypatch.setattr(ceilings, "run", run)

@@ -11,7 +11,7 @@ from phylocli.config.infomax import InfomaxConfig
 from phylocli.critics import build_critic
 from phylocli.infomax.encoders import OUTPUT, deep
 from phylocli.infomax.experiments import Cell, Row, seeded
-from phylocli.infomax.halves import Halves
+from phylocli.infomax.inputs import Pairs
 from phylocli.infomax.plots import COLOURS, curve, label, legend, panels
 from phylocli.infomax.training import QUALITIES, Towers, quality_of, train
 from phylocli.objectives import build_objective
@@ -24,6 +24,7 @@ ABOUT = (
 )
 BY = ("estimator", "layer")
 VALUES = dict(QUALITIES)
+DATA = "pairs"
 OPTIONS = ("steps", "batch")
 VERSION = 1
 DEPTH = 5
@@ -36,19 +37,19 @@ def cells(config: InfomaxConfig) -> list[Cell]:
 
 
 @seeded
-def run(cell: Cell, seed: int, config: InfomaxConfig, halves: Halves) -> list[Row]:
+def run(cell: Cell, seed: int, config: InfomaxConfig, data: Pairs) -> list[Row]:
     """Train, and measure every layer."""
     skipped = 0
     towers = [deep(DEPTH) for _ in range(2)]
     if cell["estimator"] != "untrained":
         both = Towers(towers[0], towers[1], build_objective(str(cell["estimator"]), build_critic("bilinear", OUTPUT)))
-        for _ in train(both, halves, steps=config.steps, batch=config.batch, seed=seed):
+        for _ in train(both, data, steps=config.steps, batch=config.batch, seed=seed):
             pass
         skipped = both.skipped
     with torch.no_grad():
-        unseen, seen = (towers[0].layers(part.halves) for part in (halves.unseen, halves.seen))
+        unseen, seen = (towers[0].layers(part.features) for part in (data.unseen, data.seen))
     pairs = enumerate(zip(unseen, seen, strict=True))
-    return [{**cell, "layer": layer, **quality_of(*vectors, halves), "skipped": skipped} for layer, vectors in pairs]
+    return [{**cell, "layer": layer, **quality_of(*vectors, data), "skipped": skipped} for layer, vectors in pairs]
 
 
 def draw(table: pl.DataFrame, summary: pl.DataFrame, config: InfomaxConfig) -> Any:

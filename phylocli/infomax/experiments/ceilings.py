@@ -22,6 +22,7 @@ ABOUT = (
 )
 BY = ("estimator", "pairs", "true_nats")
 VALUES = {"nats": (-math.inf, math.inf), "sd": (0.0, math.inf)}
+DATA = "none"
 OPTIONS = ()
 VERSION = 1
 ESTIMATORS = ("infonce", "nwj", "dv", "smile", "leave-one-out")
@@ -38,7 +39,7 @@ def cells(config: InfomaxConfig) -> list[Cell]:
 
 
 @seeded
-def run(cell: Cell, seed: int, config: InfomaxConfig, halves: Any) -> list[Row]:
+def run(cell: Cell, seed: int, config: InfomaxConfig, data: Any) -> list[Row]:
     """Evaluate an estimator at all levels of information."""
     rows: list[Row] = []
     for nats in LEVELS:

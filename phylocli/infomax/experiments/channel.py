@@ -32,6 +32,7 @@ ABOUT = (
 )
 BY = ("critic", "estimator", "distance")
 VALUES = {"nats": (-math.inf, math.inf), "sd": (0.0, math.inf), "true_nats": (0.0, math.inf)}
+DATA = "none"
 OPTIONS = ("sites", "alpha", "critic_steps")
 VERSION = 1
 
@@ -90,7 +91,7 @@ def _channel() -> Substitutions:
 
 
 @seeded
-def run(cell: Cell, seed: int, config: InfomaxConfig, halves: Any) -> list[Row]:
+def run(cell: Cell, seed: int, config: InfomaxConfig, data: Any) -> list[Row]:
     """Train the critic on new pairs at every step, and evaluate the estimator on further ones."""
     distance, estimator, critic = float(cell["distance"]), str(cell["estimator"]), str(cell["critic"])
     model = substitution_model(MODEL)

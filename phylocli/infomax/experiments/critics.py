@@ -10,7 +10,7 @@ from phylocli.config.infomax import InfomaxConfig
 from phylocli.critics import build_critic
 from phylocli.infomax.encoders import OUTPUT, build_encoder
 from phylocli.infomax.experiments import Cell, Row, seeded
-from phylocli.infomax.halves import Halves
+from phylocli.infomax.inputs import Pairs
 from phylocli.infomax.plots import COLOURS, errors, label, legend, panels
 from phylocli.infomax.training import ANY, QUALITIES, Towers, held_out_nats, quality, train
 from phylocli.mi.methods import Choice
@@ -24,6 +24,7 @@ ABOUT = (
 )
 BY = ("estimator", "critic")
 VALUES = {"nats": ANY, **QUALITIES}
+DATA = "pairs"
 OPTIONS = ("steps", "batch")
 VERSION = 1
 CRITICS = ("bilinear", "separable:hidden=32", "separable:hidden=256", "concatenated:hidden=32")
@@ -36,14 +37,14 @@ def cells(config: InfomaxConfig) -> list[Cell]:
 
 
 @seeded
-def run(cell: Cell, seed: int, config: InfomaxConfig, halves: Halves) -> list[Row]:
+def run(cell: Cell, seed: int, config: InfomaxConfig, data: Pairs) -> list[Row]:
     """Train, and measure after the last step."""
     critic = Choice.parse(str(cell["critic"]))
     objective = build_objective(str(cell["estimator"]), build_critic(critic.name, OUTPUT, critic.parameters))
     towers = Towers(build_encoder("perceptron", 2 * seed), build_encoder("perceptron", 2 * seed + 1), objective)
-    for _ in train(towers, halves, steps=config.steps, batch=config.batch, seed=seed):
+    for _ in train(towers, data, steps=config.steps, batch=config.batch, seed=seed):
         pass
-    return [{**cell, "nats": held_out_nats(towers, halves), **quality(towers.first, halves), "skipped": towers.skipped}]
+    return [{**cell, "nats": held_out_nats(towers, data), **quality(towers.first, data), "skipped": towers.skipped}]
 
 
 def draw(table: pl.DataFrame, summary: pl.DataFrame, config: InfomaxConfig) -> Any:

@@ -10,7 +10,7 @@ from phylocli.config.infomax import InfomaxConfig
 from phylocli.critics import build_critic
 from phylocli.infomax.encoders import OUTPUT, build_encoder
 from phylocli.infomax.experiments import Cell, Row, seeded
-from phylocli.infomax.halves import Halves
+from phylocli.infomax.inputs import Pairs
 from phylocli.infomax.plots import COLOURS, GREY, curve, label, legend, panels
 from phylocli.infomax.training import ANY, QUALITIES, Towers, train_until
 from phylocli.mi.methods import Choice
@@ -23,6 +23,7 @@ ABOUT = (
 )
 BY = ("encoder", "estimator", "until_nats")
 VALUES = {"reached": (0.0, 1.0), "step": ANY, "nats": ANY, **QUALITIES}
+DATA = "pairs"
 OPTIONS = ("steps", "batch", "until_nats")
 VERSION = 1
 ENCODERS = ("linear", "perceptron", "convolutional")
@@ -38,7 +39,7 @@ def cells(config: InfomaxConfig) -> list[Cell]:
 
 
 @seeded
-def run(cell: Cell, seed: int, config: InfomaxConfig, halves: Halves) -> list[Row]:
+def run(cell: Cell, seed: int, config: InfomaxConfig, data: Pairs) -> list[Row]:
     """Train, and measure quality at the first check at which each value is reached."""
     estimator = Choice.parse(str(cell["estimator"]))
     objective = build_objective(estimator.name, build_critic("bilinear", OUTPUT), estimator.parameters)
@@ -46,7 +47,7 @@ def run(cell: Cell, seed: int, config: InfomaxConfig, halves: Halves) -> list[Ro
     towers = Towers(encoders[0], encoders[1], objective)
     steps = PATIENCE * config.steps
     return [
-        {**cell, **row} for row in train_until(towers, halves, config.until_nats, steps=steps, batch=config.batch, seed=seed)
+        {**cell, **row} for row in train_until(towers, data, config.until_nats, steps=steps, batch=config.batch, seed=seed)
     ]
 
 

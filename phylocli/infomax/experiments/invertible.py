@@ -15,7 +15,7 @@ from phylocli.critics import build_critic
 from phylocli.infomax.encoders import build_encoder, condition_numbers
 from phylocli.infomax.experiments import Cell, Row, seeded
 from phylocli.infomax.flows import Flow
-from phylocli.infomax.halves import FEATURES, Halves
+from phylocli.infomax.inputs import FEATURES, Pairs
 from phylocli.infomax.plots import COLOURS, GREY, curve, label, legend, panels
 from phylocli.infomax.training import ANY, QUALITIES, Towers, descended, held_out_nats, quality, train
 from phylocli.objectives import build_objective
@@ -28,6 +28,7 @@ ABOUT = (
 )
 BY = ("encoder", "step")
 VALUES = {"nats": ANY, **QUALITIES, "ceiling_nats": ANY, "log10_condition": ANY, "inverse_error": (0.0, math.inf)}
+DATA = "pairs"
 OPTIONS = ("steps", "batch")
 VERSION = 1
 RUNS = {
@@ -53,32 +54,32 @@ def cells(config: InfomaxConfig) -> list[Cell]:
 
 
 @seeded
-def run(cell: Cell, seed: int, config: InfomaxConfig, halves: Halves) -> list[Row]:
+def run(cell: Cell, seed: int, config: InfomaxConfig, data: Pairs) -> list[Row]:
     """Train, and measure at regular steps."""
     adversarial = str(cell["encoder"]).endswith(ADVERSARIAL)
     name = str(cell["encoder"]).removesuffix(ADVERSARIAL)
     encoders = [build_encoder(name, 2 * seed + k) for k in range(2)]
     towers = Towers(encoders[0], encoders[1], build_objective("infonce", build_critic("bilinear", FEATURES)))
     if adversarial:
-        steps = against_a_probe(towers, halves, config.steps, config.batch, seed)
+        steps = against_a_probe(towers, data, config.steps, config.batch, seed)
     else:
-        steps = train(towers, halves, steps=config.steps, batch=config.batch, seed=seed, rate=5e-4)
+        steps = train(towers, data, steps=config.steps, batch=config.batch, seed=seed, rate=5e-4)
     checks = {config.steps * k // CHECKS for k in range(CHECKS + 1)}
     rows: list[Row] = []
     for step in steps:
         if step not in checks:
             continue
-        condition = condition_numbers(towers.first, halves.held_out[0][:POINTS]).log10().median()
+        condition = condition_numbers(towers.first, data.held_out[0][:POINTS]).log10().median()
         rows.append(
             {
                 **cell,
                 "step": step,
                 # The critic of a run against a probe was not trained, so its estimate would say nothing.
-                "nats": None if adversarial else held_out_nats(towers, halves),
-                **quality(towers.first, halves),
-                "ceiling_nats": math.log(len(halves.held_out[0])),
+                "nats": None if adversarial else held_out_nats(towers, data),
+                **quality(towers.first, data),
+                "ceiling_nats": math.log(len(data.held_out[0])),
                 "log10_condition": float(condition),
-                "inverse_error": inverse_error(towers.first, halves),
+                "inverse_error": inverse_error(towers.first, data),
                 "skipped": towers.skipped,
             }
         )
@@ -86,25 +87,25 @@ def run(cell: Cell, seed: int, config: InfomaxConfig, halves: Halves) -> list[Ro
 
 
 @torch.no_grad()
-def inverse_error(encoder: nn.Module, halves: Halves) -> float | None:
+def inverse_error(encoder: nn.Module, data: Pairs) -> float | None:
     """Return the largest error of held-out inputs reconstructed by the inverse in double precision; None without one."""
     if not isinstance(encoder, Flow):
         return None
-    x = halves.held_out[0].double()
+    x = data.held_out[0].double()
     found = float((encoder.double().inverse(encoder(x)) - x).abs().max())
     encoder.float()
     return found
 
 
-def against_a_probe(towers: Towers, halves: Halves, steps: int, batch: int, seed: int) -> Iterator[int]:
+def against_a_probe(towers: Towers, data: Pairs, steps: int, batch: int, seed: int) -> Iterator[int]:
     """Train the first encoder so that a linear classifier of the probe's training members fails; yield as `train` does.
 
     The classifier is trained on the current vectors by cross entropy, and the encoder to make its predictions uniform: the
     least KL(uniform ‖ prediction) (Tschannen et al. 2020, section 3.1). Labels of the probe's test part are not used.
     """
     generator = torch.Generator().manual_seed(seed)
-    rows = ~halves.unseen.is_test
-    x, y = halves.unseen.halves[rows], torch.from_numpy(halves.unseen.family[rows])
+    rows = ~data.unseen.is_test
+    x, y = data.unseen.features[rows], torch.from_numpy(data.unseen.family[rows])
     classifier = nn.Linear(FEATURES, int(y.max()) + 1)
     learner = torch.optim.Adam(classifier.parameters(), lr=1e-2)
     adversary = torch.optim.Adam(towers.first.parameters(), lr=1e-3)

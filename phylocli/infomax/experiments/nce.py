@@ -20,14 +20,16 @@ from phylocli.tree.models import substitution_model
 
 TITLE = "Noise-contrastive estimation and maximum likelihood"
 ABOUT = (
-    "A softmax model of a residue given its homolog, with the frequencies of residues as noise. Expected gradients of binary "
-    "and ranking noise-contrastive estimation against the exact gradient of maximum likelihood; and gradients of one batch, "
-    "in which the other pairs are the negatives, beside maximum likelihood on the same pairs."
+    "A softmax model of a residue given its homolog, with the frequencies of residues as noise. Expected gradients of "
+    "binary and ranking noise-contrastive estimation against the exact gradient of maximum likelihood; and gradients of one "
+    "batch, in which the other pairs are the negatives, beside maximum likelihood on the same pairs."
 )
 BY = ("form", "trained", "distance", "negatives")
 VALUES = {
-    "cosine": (-1.0, 1.0), "difference": (0.0, math.inf), "batch_cosine": (-1.0, 1.0), "batch_likelihood_cosine": (-1.0, 1.0),
+    "cosine": (-1.0, 1.0), "difference": (0.0, math.inf), "batch_cosine": (-1.0, 1.0),
+    "batch_likelihood_cosine": (-1.0, 1.0),
 }  # fmt: skip
+DATA = "none"
 OPTIONS = ()
 VERSION = 1
 FORMS = {"binary": "binary", "ranking": "ranking (InfoNCE)"}
@@ -36,7 +38,7 @@ TRAINED = (0.0, 0.5, 0.9)
 DISTANCES = (0.1, 1.0)
 NEGATIVES = tuple(2**k for k in range(13))
 LARGEST_BATCH = 1024
-DRAWS = 2000
+DRAWS = 1000
 """Sets of negatives over which the expected gradient of the ranking form is averaged; that of the binary one is exact."""
 BATCHES = 40
 MODEL = "lg"
@@ -124,7 +126,7 @@ def cosine(x: npt.ArrayLike, y: npt.ArrayLike) -> float:
 
 
 @seeded
-def run(cell: Cell, seed: int, config: InfomaxConfig, halves: Any) -> list[Row]:
+def run(cell: Cell, seed: int, config: InfomaxConfig, data: Any) -> list[Row]:
     """Compare gradients for each number of negatives."""
     substitutions = substitution_model(MODEL)
     best = log_ratio(substitutions, float(cell["distance"]))
@@ -175,12 +177,8 @@ def draw(table: pl.DataFrame, summary: pl.DataFrame, config: InfomaxConfig) -> A
                 name = f"{form}, {trained:.0%} trained"
                 for panel, measure in ((exact, "cosine"), (difference, "difference"), (batches, "batch_cosine")):
                     curve(panel, part, "negatives", measure, colour, name, linestyle=style, markersize=3)
-            part = summary.filter((pl.col("trained") == trained) & (pl.col("distance") == distance)).unique(
-                "negatives", keep="first", maintain_order=True
-            )
-            curve(
-                batches, part.sort("negatives"), "negatives", "batch_likelihood_cosine", colour, "", linestyle=":", markersize=0
-            )
+            dotted = {"linestyle": ":", "markersize": 0}
+            curve(batches, part, "negatives", "batch_likelihood_cosine", colour, "", **dotted)
         grid = np.array([16.0, NEGATIVES[-1]])
         difference.plot(grid, 8 / grid, color=GREY, linewidth=0.9)
         difference.text(300, 0.04, "1/ν", fontsize=8, color=GREY)

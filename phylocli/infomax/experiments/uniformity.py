@@ -14,10 +14,10 @@ from phylocli.config.infomax import InfomaxConfig
 from phylocli.critics import build_critic
 from phylocli.infomax.encoders import OUTPUT, build_encoder
 from phylocli.infomax.experiments import Cell, Row, seeded
-from phylocli.infomax.halves import Halves
+from phylocli.infomax.inputs import Pairs
 from phylocli.infomax.plots import label, legend, panels
 from phylocli.infomax.training import QUALITIES, Towers, quality, train
-from phylocli.objectives import Batch, build_objective
+from phylocli.objectives import build_objective
 from phylocli.objectives.align_uniform import alignment, uniformity
 from phylocli.statistics.bootstrap import Estimate, interval, replicate
 
@@ -29,6 +29,7 @@ ABOUT = (
 )
 BY = ("run",)
 VALUES = {"alignment": (0.0, 4.0), "uniformity": (-8.0, 0.0), **QUALITIES}
+DATA = "pairs"
 OPTIONS = ("steps", "batch")
 VERSION = 1
 WEIGHTS = tuple(float(f"{w:.3g}") for w in np.geomspace(0.03, 10, 31))
@@ -50,7 +51,7 @@ def cells(config: InfomaxConfig) -> list[Cell]:
 
 
 @seeded
-def run(cell: Cell, seed: int, config: InfomaxConfig, halves: Halves) -> list[Row]:
+def run(cell: Cell, seed: int, config: InfomaxConfig, data: Pairs) -> list[Row]:
     """Train, and measure alignment and uniformity (t = 2) of held-out halves."""
     first, second = (build_encoder("perceptron", 2 * seed + k) for k in range(2))
     skipped = 0
@@ -58,13 +59,13 @@ def run(cell: Cell, seed: int, config: InfomaxConfig, halves: Halves) -> list[Ro
         parameters = {name: value for name, value in cell.items() if name in ("weight", "scale")}
         critic = build_critic("cosine", OUTPUT, {"temperature": float(cell.get("temperature", 0.1))})
         towers = Towers(first, second, build_objective(str(cell["objective"]), critic, parameters))
-        for _ in train(towers, halves, steps=config.steps, batch=config.batch, seed=seed):
+        for _ in train(towers, data, steps=config.steps, batch=config.batch, seed=seed):
             pass
         skipped = towers.skipped
-    a, b = halves.held_out
+    a, b = data.held_out
     with torch.no_grad():
         x, y = first(a), second(b)
-        free = Batch.of_pairs(len(x)).negatives()
+        free = data.held_out_negatives()
         spread = (uniformity(x, free) + uniformity(y, free)) / 2
         near = alignment(x, y)
     return [
@@ -73,7 +74,7 @@ def run(cell: Cell, seed: int, config: InfomaxConfig, halves: Halves) -> list[Ro
             "objective": cell["objective"],
             "alignment": float(near),
             "uniformity": float(spread),
-            **quality(first, halves),
+            **quality(first, data),
             "skipped": skipped,
         }
     ]

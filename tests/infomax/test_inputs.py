@@ -1,21 +1,27 @@
-"""Halves of domains: frequencies by hand, members that do not cover both, sampling, and the measures of quality."""
+"""Pairs of domains: frequencies by hand, members that do not cover both, sampling, and the measures of quality."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from phylocli.config.infomax import InfomaxConfig
 from phylocli.core.errors import BadInputError, PhylocliError
 from phylocli.critics import build_critic
 from phylocli.formats import Family, write_families
-from phylocli.infomax.halves import BINS, FEATURES, LETTERS, make_halves, profile_halves, read_halves
+from phylocli.infomax.inputs import BINS, FEATURES, LETTERS, make_pairs, profile_halves, read_pairs
 from phylocli.infomax.training import Towers, descended, held_out_nats, quality_of, train
 from phylocli.objectives import build_objective
+
+
+def sizes(count: int, members: int, scored: int, **options: Any) -> InfomaxConfig:
+    return InfomaxConfig(training_families=count, members=members, scored_families=scored, **options)
 
 
 def test_profiles_are_frequencies_of_residues_in_bins_of_match_columns() -> None:
@@ -43,23 +49,23 @@ def families(simulated_file, tmp_path_factory: pytest.TempPathFactory) -> Path: 
 
 
 def test_families_of_quality_are_others_and_the_same_file_is_kept(families: Path, tmp_path: Path) -> None:
-    path = make_halves(families, None, tmp_path, count=4, members=20, scored=3)
-    halves = read_halves(path)
-    assert len(np.unique(halves.unseen.family)) == 3 and len(np.unique(halves.seen.family)) == 3
-    trained = {row.numpy().tobytes() for row in torch.cat([halves.train[0], halves.held_out[0]])}
-    assert not any(row.numpy().tobytes() in trained for row in halves.unseen.halves)
-    held = {row.numpy().tobytes() for row in halves.held_out[0]}
+    path = make_pairs(families, None, tmp_path, sizes(4, 20, 3))
+    data = read_pairs(path)
+    assert len(np.unique(data.unseen.family)) == 3 and len(np.unique(data.seen.family)) == 3
+    trained = {row.numpy().tobytes() for row in torch.cat([data.train[0], data.held_out[0]])}
+    assert not any(row.numpy().tobytes() in trained for row in data.unseen.features)
+    held = {row.numpy().tobytes() for row in data.held_out[0]}
     assert all(
-        (row.numpy().tobytes() in held) == test for row, test in zip(halves.seen.halves, halves.seen.is_test, strict=True)
+        (row.numpy().tobytes() in held) == test for row, test in zip(data.seen.features, data.seen.is_test, strict=True)
     )
-    both = torch.stack(halves.train, 1)
+    both = torch.stack(data.train, 1)
     assert float(both.mean()) == pytest.approx(0, abs=1e-5)
     assert (
-        all((np.bincount(part.family[~part.is_test]) == 2).all() for part in (halves.unseen, halves.seen))
-        and len(halves.held_out[0]) > 0
+        all((np.bincount(part.family[~part.is_test]) == 2).all() for part in (data.unseen, data.seen))
+        and len(data.held_out[0]) > 0
     )
     before = path.stat().st_mtime_ns
-    assert make_halves(families, None, tmp_path, count=4, members=20, scored=3) == path
+    assert make_pairs(families, None, tmp_path, sizes(4, 20, 3)) == path
     assert path.stat().st_mtime_ns == before
 
 
@@ -70,18 +76,18 @@ def test_as_many_families_are_trained_on_as_were_asked_for_if_there_are_enough(
     simulated_file: Callable[..., Path], tmp_path: Path, there: int, count: int, scored: int, expected: tuple[int, int]
 ) -> None:
     records = simulated_file(there, members=8)
-    make_halves(records, None, tmp_path, count=count, members=8, scored=scored)
+    make_pairs(records, None, tmp_path, sizes(count, 8, scored))
     (path,) = tmp_path.glob("*.npz")
     with np.load(path) as arrays:
         trained = len(arrays["train"]) + len(arrays["held_out"])
-        assert (trained // 8, len(arrays["unseen_halves"]) // 8) == expected
+        assert (trained // 8, len(arrays["unseen_features"]) // 8) == expected
 
 
 def test_halves_of_another_version_are_made_again(families: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    sizes = {"count": 4, "members": 20, "scored": 3}
-    before = make_halves(families, None, tmp_path, **sizes)
-    monkeypatch.setattr("phylocli.infomax.halves.VERSION", 99)
-    assert make_halves(families, None, tmp_path, **sizes) != before
+    asked = sizes(4, 20, 3)
+    before = make_pairs(families, None, tmp_path, asked)
+    monkeypatch.setattr("phylocli.infomax.inputs.VERSION", 99)
+    assert make_pairs(families, None, tmp_path, asked) != before
 
 
 def test_a_family_in_both_files_is_refused(families: Path, tmp_path: Path) -> None:
@@ -89,7 +95,7 @@ def test_a_family_in_both_files_is_refused(families: Path, tmp_path: Path) -> No
 
     write_families(list(read_families(families))[6:], tmp_path / "last.sto")
     with pytest.raises(BadInputError, match=r"2 families also in .*PF00006"):
-        make_halves(families, tmp_path / "last.sto", tmp_path, count=4, members=20, scored=3)
+        make_pairs(families, tmp_path / "last.sto", tmp_path, sizes(4, 20, 3))
     assert not list(tmp_path.glob("*.npz"))
 
 
@@ -97,9 +103,9 @@ def test_no_clan_is_in_both_parts_of_one_file(simulated_file: Callable[..., Path
     from phylocli.formats import read_families
 
     source = simulated_file(12, members=10, in_clan=5)
-    made = make_halves(source, None, tmp_path, count=6, members=10, scored=3)
+    made = make_pairs(source, None, tmp_path, sizes(6, 10, 3))
     with np.load(made) as arrays:
-        parts = [np.concatenate([arrays["train"], arrays["held_out"]])[:, 0], arrays["unseen_halves"]]
+        parts = [np.concatenate([arrays["train"], arrays["held_out"]])[:, 0], arrays["unseen_features"]]
     assert [len(part) for part in parts] == [60, 30]
     groups = {}
     for family in read_families(source):
@@ -117,7 +123,7 @@ def test_a_clan_in_both_files_is_warned_about(
     every = list(read_families(simulated_file(8, members=10, in_clan=8)))
     write_families(every[:4], tmp_path / "a.sto")
     write_families(every[4:], tmp_path / "b.sto")
-    make_halves(tmp_path / "a.sto", tmp_path / "b.sto", tmp_path, count=4, members=8, scored=3)
+    make_pairs(tmp_path / "a.sto", tmp_path / "b.sto", tmp_path, sizes(4, 8, 3))
     assert "1 clan of the training families also in" in caplog.text and "CL0001" in caplog.text
 
 
@@ -125,9 +131,9 @@ def test_a_clan_in_both_files_is_warned_about(
 def test_a_sample_too_small_for_the_probe_is_refused(
     families: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fraction: float
 ) -> None:
-    monkeypatch.setattr("phylocli.infomax.halves.HELD_OUT", fraction)  # with few members, chance may do the same
+    monkeypatch.setattr("phylocli.infomax.inputs.HELD_OUT", fraction)  # with few members, chance may do the same
     with pytest.raises(BadInputError, match="on seen families"):
-        make_halves(families, None, tmp_path, count=2, members=3, scored=2)
+        make_pairs(families, None, tmp_path, sizes(2, 3, 2))
     assert not list(tmp_path.glob("*.npz"))
 
 
@@ -136,13 +142,13 @@ def test_too_few_families_are_refused(families: Path, tmp_path: Path) -> None:
 
     write_families(list(read_families(families))[:2], tmp_path / "two.sto")
     with pytest.raises(BadInputError, match="at least two"):
-        make_halves(tmp_path / "two.sto", None, tmp_path, count=4, members=20, scored=3)
+        make_pairs(tmp_path / "two.sto", None, tmp_path, sizes(4, 20, 3))
 
 
 def test_quality_is_high_for_vectors_of_families_and_chance_for_noise(families: Path, tmp_path: Path) -> None:
-    halves = read_halves(make_halves(families, None, tmp_path, count=4, members=20, scored=3))
+    data = read_pairs(make_pairs(families, None, tmp_path, sizes(4, 20, 3)))
     rng = np.random.default_rng(0)
-    parts = (halves.unseen, halves.seen)
+    parts = (data.unseen, data.seen)
 
     def vectors(distance: float) -> list[torch.Tensor]:
         return [
@@ -150,7 +156,7 @@ def test_quality_is_high_for_vectors_of_families_and_chance_for_noise(families: 
             for p in parts
         ]
 
-    good, bad = quality_of(*vectors(6), halves), quality_of(*vectors(0), halves)
+    good, bad = quality_of(*vectors(6), data), quality_of(*vectors(0), data)
     assert (
         good["accuracy"] > 0.9
         and good["knn"] > 0.9
@@ -161,15 +167,15 @@ def test_quality_is_high_for_vectors_of_families_and_chance_for_noise(families: 
 
 
 def test_training_raises_the_estimate_and_stops_where_the_caller_stops(families: Path, tmp_path: Path) -> None:
-    halves = read_halves(make_halves(families, None, tmp_path, count=4, members=20, scored=3))
+    data = read_pairs(make_pairs(families, None, tmp_path, sizes(4, 20, 3)))
     torch.manual_seed(0)
     towers = Towers(nn.Linear(FEATURES, 8), nn.Linear(FEATURES, 8), build_objective("infonce", build_critic("bilinear", 8)))
     steps, nats = [], []
-    for step in train(towers, halves, steps=60, batch=32, seed=0):
+    for step in train(towers, data, steps=60, batch=32, seed=0):
         steps.append(step)
-        nats.append(held_out_nats(towers, halves))
+        nats.append(held_out_nats(towers, data))
     assert steps == list(range(61))
-    assert nats[-1] > nats[0] and nats[-1] <= np.log(len(halves.held_out[0]))
+    assert nats[-1] > nats[0] and nats[-1] <= np.log(len(data.held_out[0]))
 
 
 class Overflowing(nn.Module):
@@ -191,9 +197,9 @@ class Overflowing(nn.Module):
 def test_steps_with_a_loss_or_gradient_that_is_not_finite_are_counted_and_warned_about(
     families: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, fault: str
 ) -> None:
-    halves = read_halves(make_halves(families, None, tmp_path, count=4, members=20, scored=3))
+    data = read_pairs(make_pairs(families, None, tmp_path, sizes(4, 20, 3)))
     towers = Towers(nn.Linear(FEATURES, 8), nn.Linear(FEATURES, 8), Overflowing(fault))
-    for _ in train(towers, halves, steps=10, batch=16, seed=0):
+    for _ in train(towers, data, steps=10, batch=16, seed=0):
         pass
     assert towers.skipped == 5
     assert [record.getMessage() for record in caplog.records if "not finite" in record.getMessage()] == [
