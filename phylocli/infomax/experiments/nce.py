@@ -38,9 +38,9 @@ TRAINED = (0.0, 0.5, 0.9)
 DISTANCES = (0.1, 1.0)
 NEGATIVES = tuple(2**k for k in range(13))
 LARGEST_BATCH = 1024
-DRAWS = 1000
+DRAWS = 500
 """Sets of negatives over which the expected gradient of the ranking form is averaged; that of the binary one is exact."""
-BATCHES = 40
+BATCHES = 20
 MODEL = "lg"
 
 Floats = npt.NDArray[np.float64]

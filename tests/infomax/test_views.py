@@ -1,0 +1,148 @@
+"""Views by distance: bands, remote and related pairs, matched relations, simulated distances, and what is measured."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from phylocli.config.infomax import InfomaxConfig
+from phylocli.formats import read_families, write_families
+from phylocli.infomax.experiments import simulated_views, views
+from phylocli.infomax.homologs import Homologs, make_homologs, read_homologs
+from phylocli.infomax.inputs import make_pairs, read_pairs
+from phylocli.pairs.patristic import Patristic
+from phylocli.pairs.relations import RELATIONS
+
+CONFIG = InfomaxConfig(steps=20, batch=32, training_families=5, members=20, scored_families=3)
+SPECIES = ("HUMAN", "MOUSE", "YEAST", "ECOLI")
+
+
+@pytest.fixture(scope="module")
+def source(simulated_file: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return families of which three are of one clan, with names that contain species."""
+    given, path = simulated_file(9, members=24, in_clan=3), tmp_path_factory.mktemp("views") / "families.sto"
+    text = given.read_text()
+    for family in read_families(given):
+        for k, name in enumerate(family.ids):
+            text = re.sub(rf"\b{re.escape(name)}\b", f"P{k}{family.accession[-2:]}_{SPECIES[k % 4]}", text)
+    path.write_text(text)
+    return path
+
+
+@pytest.fixture(scope="module")
+def data(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Homologs:
+    return read_homologs(make_homologs(source, None, tmp_path_factory.mktemp("homologs"), CONFIG))
+
+
+def test_distances_are_those_of_the_trees_and_no_pair_is_half_held_out(data: Homologs, source: Path) -> None:
+    families = [Patristic(family.require_tree()) for family in read_families(source)]
+    first, second = data.pairs.T
+    assert (data.family[first] == data.family[second]).all() and (first < second).all()
+    assert (data.is_held_out[first] == data.is_held_out[second]).all()
+    for code in np.unique(data.family):
+        own = np.sort(data.distance[data.family[first] == code])
+        every = [np.sort(tree.distance(*np.triu_indices(tree.n_tips, 1))) for tree in families]
+        assert any(np.isclose(own[:, None], part[None], atol=1e-6).any(1).all() for part in every)
+    trained = {row.tobytes() for row in data.features.numpy()}
+    assert not any(row.tobytes() in trained for row in data.unseen.features.numpy())
+
+
+def test_families_without_trees_get_trees_of_the_sampled_members(source: Path, tmp_path: Path) -> None:
+    write_families([replace(family, tree=None) for family in read_families(source)], tmp_path / "bare.sto")
+    small = CONFIG.updated(members=8)
+    made = read_homologs(make_homologs(tmp_path / "bare.sto", None, tmp_path, small))
+    known = read_homologs(make_homologs(source, None, tmp_path, small))
+    assert (made.pairs == known.pairs).all() and np.corrcoef(made.distance, known.distance)[0, 1] > 0.7
+
+
+def test_bands_have_their_distances_and_remote_pairs_are_of_one_clan_but_two_families(data: Homologs) -> None:
+    rng = np.random.default_rng(0)
+    for low, high in ((0.0, 0.8), (0.8, 1.6)):
+        for rows, distance in views.choose(data, f"{low}:{high}", rng):
+            assert len(rows) and ((distance >= low) & (distance < high)).all()
+            assert (data.family[rows[:, 0]] == data.family[rows[:, 1]]).all()
+    for view, related in ((views.CLAN, True), (views.UNRELATED, False)):
+        for k, (rows, distance) in enumerate(views.choose(data, view, rng)):
+            a, b = rows.T
+            assert len(rows) and np.isnan(distance).all() and (data.family[a] != data.family[b]).all()
+            assert ((data.clan[a] == data.clan[b]) == related).all()
+            assert (data.is_held_out[rows] == bool(k)).all()
+
+
+def test_orthologs_and_paralogs_are_matched_in_family_and_distance(data: Homologs) -> None:
+    found = {}
+    for relation in views.RELATED:
+        (rows, distance), _ = views.choose(data, relation, np.random.default_rng(0))
+        code = {tuple(pair): kind for pair, kind in zip(data.pairs.tolist(), data.relation.tolist(), strict=True)}
+        assert {RELATIONS[code[tuple(row)]] + "s" for row in rows.tolist()} == {relation}
+        bins = np.floor(distance / views.MATCHED).astype(int)
+        found[relation] = sorted(zip(data.family[rows[:, 0]].tolist(), bins.tolist(), strict=True))
+    assert found["orthologs"] == found["paralogs"] and len(found["orthologs"]) > 20
+
+
+def test_views_are_measured_at_the_end_and_at_levels_that_training_has_reached(
+    data: Homologs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(views, "NATS", (-9.0, 0.2, 99.0))
+    monkeypatch.setattr(views, "FEWEST", 4)
+    rows = {row["stop"]: row for row in views.run({"view": "0:1.6"}, 0, CONFIG.updated(steps=60), data)}
+    assert set(rows) == {"end", "-9 nats", "0.2 nats", "99 nats"}
+    assert rows["end"]["step"] == 60 and rows["end"]["accuracy"] is not None and 0 < rows["end"]["distance"] < 1.6
+    assert rows["-9 nats"]["accuracy"] is None and rows["-9 nats"]["reached"] == 0  # an untrained encoder has it
+    assert 0 < rows["0.2 nats"]["step"] <= 60 and rows["0.2 nats"]["nats"] >= 0.2
+    assert rows["99 nats"]["reached"] == 0 and rows["99 nats"]["accuracy"] is None
+
+
+def test_a_view_without_enough_pairs_is_not_measured(data: Homologs, caplog: pytest.LogCaptureFixture) -> None:
+    rows = views.run({"view": "50:60"}, 0, CONFIG, data)
+    assert [row["stop"] for row in rows] == list(views.STOPS)
+    assert all(row[name] is None for row in rows for name in views.VALUES) and "fewer than 64 pairs" in caplog.text
+
+
+def test_simulated_views_share_what_theory_says_and_less_at_greater_distances() -> None:
+    rng = np.random.default_rng(0)
+    similar = []
+    for distance in (0.1, 1.5, 12.0):
+        made = simulated_views.simulated(distance, 1.0, rng)
+        a, b = made.train
+        assert len(a) == views.MOST and len(made.unseen.features) == 110 * 12
+        similar.append(float(torch.nn.functional.cosine_similarity(a, b).mean()))
+        assert (np.bincount(made.unseen.family[~made.unseen.is_test]) == 2).all()
+    assert similar[0] > 0.9 > similar[1] > similar[2] > -0.02
+    counts = (made.train[0] * torch.cat(made.train).std()).shape
+    assert counts == (views.MOST, 80)
+
+
+def test_views_of_homologs_are_two_members_of_one_family_and_no_negatives_of_it(source: Path, tmp_path: Path) -> None:
+    made = read_pairs(make_pairs(source, None, tmp_path, CONFIG.updated(input="homologs")))
+    assert made.families is not None
+    a, b = made.train
+    assert not (a == b).all(1).any()
+    rows = torch.arange(len(a))
+    same = made.families[0][:, None] == made.families[0]
+    assert (made.batch(rows).negatives() == ~same).all()
+    members = {row.numpy().tobytes() for row in a}
+    assert all(row.numpy().tobytes() in members for row in b)
+
+
+def test_profiles_are_means_of_members_and_share_none_between_the_probes_parts(source: Path, tmp_path: Path) -> None:
+    halves, made = (
+        read_pairs(make_pairs(source, None, tmp_path, CONFIG.updated(input=kind))) for kind in ("halves", "profiles")
+    )
+    assert len(made.train[0]) == len(halves.train[0])
+    assert made.train[0].std() != halves.train[0].std()
+    labelled = made.unseen.features[torch.from_numpy(~made.unseen.is_test)]
+    assert len(labelled) == 2 * 3
+    counts = [len(np.unique(part.unseen.family[part.unseen.is_test], return_counts=True)[1]) for part in (halves, made)]
+    assert counts == [3, 3]
+    with np.load(next(tmp_path.glob("halves-*"))) as one, np.load(next(tmp_path.glob("profiles-*"))) as three:
+        means = one["unseen_features"][:3].mean(0)
+        shots = one["unseen_features"][one["unseen_family"] == 0]
+        assert np.allclose(three["unseen_features"][0], shots[:3].mean(0)) and means.shape == (80,)
+        assert np.allclose(three["unseen_features"][1], shots[3:6].mean(0))
