@@ -361,6 +361,8 @@ def read_pairs(path: Path) -> Pairs:
         arrays = dict(stored)
     train = torch.from_numpy(arrays["train"])
     mean, scale = train.mean(0), train.std()  # one scale for all features keeps their geometry
+    if path.name.startswith("homologs"):  # either member may be the first
+        mean = mean.mean(0).expand(2, -1)
 
     def standard(x: Features) -> tuple[Tensor, Tensor]:
         both = (torch.from_numpy(x) - mean) / scale
