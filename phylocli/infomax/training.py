@@ -26,7 +26,7 @@ probe and of the nearest neighbour and usable nats; on held-out members of train
 VERSION = 1
 """Raised by any change of encoders, training or measures that changes the rows of runs."""
 EVERY = 10
-"""Steps between two readings of the estimate in `train_until`."""
+"""Steps between two readings of the estimate."""
 PENALTY = 1.0
 FLOOR = 1e-3
 """Probability that the probe distributes over all families, so that one confident error does not decide the mean."""
@@ -105,7 +105,15 @@ def train(towers: Towers, data: Pairs, *, steps: int, batch: int, seed: int, rat
 
 
 def train_until(
-    towers: Towers, data: Pairs, levels: Sequence[float], *, steps: int, batch: int, seed: int, at_end: bool = False
+    towers: Towers,
+    data: Pairs,
+    levels: Sequence[float],
+    *,
+    steps: int,
+    batch: int,
+    seed: int,
+    every: int = EVERY,
+    at_end: bool = False,
 ) -> list[dict[str, float | None]]:
     """Train until the estimate has reached every level, and return what is measured where it first has.
 
@@ -115,6 +123,7 @@ def train_until(
         levels: of the estimate on held-out pairs, in nats.
         steps: maximum number.
         batch, seed: as in `train`.
+        every: number of steps between two readings of the estimate.
         at_end: train for all steps, and measure after the last one too; its `until_nats` is None.
 
     Returns:
@@ -125,7 +134,7 @@ def train_until(
     rows: list[dict[str, float | None]] = []
     for step in train(towers, data, steps=steps, batch=batch, seed=seed):
         last = at_end and step == steps
-        if not last and (step % EVERY or not waiting):
+        if not last and (step % every or not waiting):
             continue
         nats = held_out_nats(towers, data)
         reached: list[float | None] = [level for level in waiting if nats >= level]

@@ -101,7 +101,9 @@ def contrasted(views: Pairs, seed: int, config: InfomaxConfig, *, steps: int) ->
     critic = build_critic("cosine", OUTPUT, {"temperature": TEMPERATURE})
     towers = Towers(encoder, encoder, build_objective("infonce", critic))
     rows: list[Row] = []
-    for row in train_until(towers, views, NATS, steps=steps, batch=config.batch, seed=seed, at_end=True):
+    # The estimate of near pairs rises within a few steps, so it is read after each.
+    size = {"steps": steps, "batch": config.batch, "seed": seed}
+    for row in train_until(towers, views, NATS, **size, every=1, at_end=True):
         level = row.pop("until_nats")
         if level is not None and row["step"] == 0:
             row |= {"reached": 0.0, **dict.fromkeys(("step", "nats", *QUALITIES))}
