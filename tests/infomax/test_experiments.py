@@ -13,27 +13,37 @@ import torch
 from phylocli.config.infomax import EXPERIMENTS, InfomaxConfig
 from phylocli.core.errors import UsageError
 from phylocli.infomax import study
-from phylocli.infomax.experiments import boundary, ceilings, channel, equal_information, invertible, load, uniformity
+from phylocli.infomax.experiments import boundary, ceilings, channel, equal_information, invertible, load, nce, uniformity
+from phylocli.infomax.homologs import Homologs, make_homologs, read_homologs
 from phylocli.infomax.inputs import Pairs, make_pairs, read_pairs
 
 CONFIG = InfomaxConfig(steps=40, batch=32, until_nats=(0.05, 99.0))
 
 
+SAMPLE = CONFIG.updated(training_families=5, members=20, scored_families=4)
+
+
 @pytest.fixture(scope="module")
-def data(simulated_file: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Pairs:
-    folder = tmp_path_factory.mktemp("halves")
-    return read_pairs(
-        make_pairs(
-            simulated_file(9, members=24), None, folder, CONFIG.updated(training_families=5, members=20, scored_families=4)
-        )
-    )
+def source(simulated_file: Callable[..., Path]) -> Path:
+    return simulated_file(9, members=24)
+
+
+@pytest.fixture(scope="module")
+def data(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Pairs:
+    return read_pairs(make_pairs(source, None, tmp_path_factory.mktemp("halves"), SAMPLE))
+
+
+@pytest.fixture(scope="module")
+def homologs(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Homologs:
+    return read_homologs(make_homologs(source, None, tmp_path_factory.mktemp("homologs"), SAMPLE))
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_rows_depend_on_the_seed_alone_and_not_on_the_state_of_the_generator(
-    name: str, data: Pairs, monkeypatch: pytest.MonkeyPatch
+    name: str, data: Pairs, homologs: Homologs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ceilings, "EVALUATIONS", 2)
+    monkeypatch.setattr(nce, "NEGATIVES", (1, 4))
     monkeypatch.setattr(channel, "EVALUATIONS", 2)
     monkeypatch.setattr(channel, "EVALUATED", 16)
     config = CONFIG.updated(steps=3, batch=16, critic_steps=3, distances=(1.0,), sites=2)
@@ -43,7 +53,7 @@ def test_rows_depend_on_the_seed_alone_and_not_on_the_state_of_the_generator(
         found = []
         for state in (1, 2):
             torch.manual_seed(state)
-            found.append(experiment.run(cell, 5, config, data))
+            found.append(experiment.run(cell, 5, config, homologs if experiment.DATA == "homologs" else data))
         assert found[0] == found[1], cell
         assert torch.initial_seed() == 2
 

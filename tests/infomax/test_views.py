@@ -106,7 +106,7 @@ def test_views_are_measured_at_the_end_and_at_levels_that_training_has_reached(
 def test_a_view_without_enough_pairs_is_not_measured(data: Homologs, caplog: pytest.LogCaptureFixture) -> None:
     rows = views.run({"view": "50:60"}, 0, CONFIG, data)
     assert [row["stop"] for row in rows] == list(views.STOPS)
-    assert all(row[name] is None for row in rows for name in views.VALUES) and "fewer than 64 pairs" in caplog.text
+    assert all(row[name] is None for row in rows for name in views.VALUES) and "fewer than 40 pairs" in caplog.text
 
 
 def test_simulated_views_share_what_theory_says_and_less_at_greater_distances() -> None:

@@ -50,7 +50,7 @@ MOST = 6000
 """Maximum number of training pairs of a view, so that views differ in distance rather than in number."""
 EVALUATED = 512
 """Held-out pairs of a view; with fewer, they are drawn again. The ceiling of the estimate is at most log 512 = 6.2 nats."""
-FEWEST = 64
+FEWEST = 40
 """Minimum number of different held-out pairs of a view."""
 MATCHED = 0.25
 """Width of the bins of distance within which there are equally many orthologs and paralogs of each family."""
