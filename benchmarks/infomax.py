@@ -21,6 +21,7 @@ from typing import Any
 
 import polars as pl
 
+from phylocli.config.infomax import EXPERIMENTS
 from phylocli.core import console
 from phylocli.formats import read_families, write_families
 from phylocli.formats.tree_files import read_trees
@@ -41,6 +42,8 @@ SEED_CLANS = {
     "PF02518": "CL0025", "PF07679": "CL0011",
 }  # fmt: skip
 """Clans of seed alignments of other families than train's; none is a clan of dev."""
+VIEWS_FAMILIES = 250
+"""Training families of the experiment on views, whose trees are inferred."""
 SEED_MEMBERS = 120
 """Members of a seed alignment, at most."""
 
@@ -97,19 +100,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     console.show_messages(console.QUIET)
     training, dev = (options.data / "families" / f"{name}.sto.gz" for name in ("train", "dev"))
     sizes = DEMO if options.demo else {}
-    found = study(options.output, training, evaluate=dev, jobs=options.jobs, **sizes)
+    others = [name for name in EXPERIMENTS if name != "views"]
+    found = study(options.output, training, evaluate=dev, jobs=options.jobs, **{**sizes, "experiments": others})
+    chosen = {"training_families": VIEWS_FAMILIES, **sizes, "experiments": ["views"]}
+    found |= study(options.output / "views", training, evaluate=dev, jobs=options.jobs, **chosen)
     for name, table in found.items():
         show(name, table)
         if options.figures is not None:
-            shutil.copyfile(options.output / f"{name}.svg", options.figures / f"infomax-{name}.svg")
+            source = options.output / ("views" if name == "views" else "") / f"{name}.svg"
+            shutil.copyfile(source, options.figures / f"infomax-{name}.svg")
     for kind in ("homologs", "profiles"):
         chosen = {**sizes, "experiments": ["critics", "boundary"], "input": kind}
         for name, table in study(options.output / kind, training, evaluate=dev, jobs=options.jobs, **chosen).items():
             show(name, table, f" ({kind})")
-    chosen = {**sizes, "experiments": ["views"], "members": SEED_MEMBERS}
-    folder = options.output / "relations"
-    folder.mkdir(parents=True, exist_ok=True)
-    show("views", study(folder, seeds(options.data, folder), evaluate=dev, jobs=options.jobs, **chosen)["views"], " (seeds)")
+    if (options.data / "trees" / "pfam_seed").is_dir():
+        folder, chosen = options.output / "relations", {**sizes, "experiments": ["views"], "members": SEED_MEMBERS}
+        folder.mkdir(parents=True, exist_ok=True)
+        table = study(folder, seeds(options.data, folder), evaluate=dev, jobs=options.jobs, **chosen)["views"]
+        show("views", table, " (seed alignments)")
     print("\nDistance beyond which 100 sites (α = 1) share less than ln N nats:")
     for pairs, distance in ceilings(100, (64, 256, 1024, 4096, 65_536), 1.0):
         print(f"  N = {pairs:,}: {distance:.2f} substitutions per site")

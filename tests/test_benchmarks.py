@@ -190,7 +190,9 @@ def test_one_script_makes_every_figure_of_the_page_on_infomax(
         "ceilings.EVALUATIONS": 2, "ceilings.LEVELS": (1.0, 4.0), "channel.EVALUATIONS": 2, "channel.EVALUATED": 32,
         "equal_information.ENCODERS": ("linear",), "uniformity.SCALES": (2.0,), "uniformity.WEIGHTS": (0.1, 1.0),
         "uniformity.TEMPERATURES": (0.1, 1.0), "uniformity.REPLICATES": 3, "boundary.DEPTH": 1, "invertible.CHECKS": 1,
-        "invertible.POINTS": 2, "invertible.RUNS": {"realnvp": "flow"}, "critics.CRITICS": ("bilinear",),
+        "nce.NEGATIVES": (1, 2), "nce.DRAWS": 2, "nce.BATCHES": 2, "simulated_views.DISTANCES": (1.0,), "views.MOST": 60,
+        "simulated_views.MOST": 60, "invertible.POINTS": 2, "invertible.RUNS": {"realnvp": "flow"},
+        "critics.CRITICS": ("bilinear",),
     }.items():  # fmt: skip
         monkeypatch.setattr(f"phylocli.infomax.experiments.{name}", value)
     (tmp_path / "families").mkdir()
@@ -201,7 +203,7 @@ def test_one_script_makes_every_figure_of_the_page_on_infomax(
     infomax = script("infomax")
     infomax.main([str(tmp_path), "-o", str(tmp_path / "out"), "--figures", str(tmp_path / "figures"), "--demo"])
     out = capsys.readouterr().out
-    assert out.count("\n## ") == len(EXPERIMENTS) and "| perceptrons | nwj |" in out and "N = 1,024: " in out
+    assert out.count("\n## ") == len(EXPERIMENTS) + 4 and "| perceptrons | nwj |" in out and "N = 1,024: " in out
     drawn = sorted(path.name for path in (tmp_path / "figures").iterdir())
     assert drawn == sorted(f"infomax-{name}.svg" for name in EXPERIMENTS)
     page = (ROOT / "docs" / "infomax.md").read_text(encoding="utf-8")

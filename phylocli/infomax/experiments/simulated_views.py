@@ -122,6 +122,6 @@ def draw(table: pl.DataFrame, summary: pl.DataFrame, config: InfomaxConfig) -> A
     label(by_distance, distance, "accuracy of a linear probe", "unseen families")
     label(by_nats, f"exact information of the views, nats ({SITES} sites)", "accuracy of a linear probe")
     label(estimate, distance, "nats", f"dashed: ceiling, log {EVALUATED}")
-    legend(by_distance)
+    legend(by_nats, loc="lower left")
     legend(estimate)
     return figure

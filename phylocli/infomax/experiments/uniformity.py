@@ -34,7 +34,7 @@ OPTIONS = ("steps", "batch")
 VERSION = 1
 WEIGHTS = tuple(float(f"{w:.3g}") for w in np.geomspace(0.03, 10, 31))
 SCALES = (0.5, 2.0)
-TEMPERATURES = tuple(float(f"{t:.3g}") for t in np.geomspace(0.03, 2, 21))
+TEMPERATURES = tuple(float(f"{t:.3g}") for t in np.geomspace(0.03, 2, 11))
 MARKERS = {"align-uniform": "o", "infonce": "^", "untrained": "s"}
 REPLICATES = 500
 
