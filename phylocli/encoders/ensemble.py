@@ -2,8 +2,9 @@
 
 Networks of one architecture that were trained from different initial weights make different errors (Hansen & Salamon 1990,
 doi:10.1109/34.58871; Lakshminarayanan, Pritzel & Blundell 2017, arXiv 1612.01474). Averages of their predictions are better
-than those of each; here the similarity of two sequences is an average, because vectors are concatenated. Members can be
-trained on different machines at different times: `phylocli.models.ensemble` joins them.
+than those of each. Vectors are concatenated, so the dot product of two sequences is the sum of the members' (and the cosine
+gives members with longer vectors more weight, until a whitening is fitted). Members can be trained on different machines at
+different times: `phylocli.models.ensemble` joins them.
 """
 
 from __future__ import annotations

@@ -81,3 +81,9 @@ def test_models_that_cannot_be_joined_are_refused(models: list[Model], message: 
 def test_groups_of_a_head_divide_its_features_and_channels(hidden: int, groups: int) -> None:
     with pytest.raises(UsageError, match="groups"):
         HeadNetwork(12 if groups != 3 else 10, 4, hidden=hidden, kernel=3, groups=groups)
+
+
+def test_wide_heads_of_many_members_are_joined() -> None:
+    wide = {"ss3": {"hidden": 512, "kernel": 1}}
+    members = [Model.create("convolutional", preset="tiny", seed=seed, heads=wide) for seed in range(9)]
+    assert join_models(members).config.heads["ss3"] == {"hidden": 4608, "kernel": 1, "groups": 9}

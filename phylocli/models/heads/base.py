@@ -169,7 +169,7 @@ class HeadNetwork(nn.Module):
         UsageError: an even kernel, or groups that do not divide the features and the channels.
     """
 
-    MOST_HIDDEN: ClassVar[int] = 4096
+    MOST_HIDDEN: ClassVar[int] = 4096  # of a group
 
     def __init__(self, features: int, states: int, *, hidden: int = 0, kernel: int = 1, groups: int = 1) -> None:
         super().__init__()
@@ -178,8 +178,12 @@ class HeadNetwork(nn.Module):
                 f"a head cannot divide {features} features and {hidden} hidden units into {groups} groups",
                 fix="use a divisor of both",
             )
-        if kernel % 2 == 0 or kernel < 1 or not 0 <= hidden <= self.MOST_HIDDEN:
-            raise UsageError(f"a head cannot have a kernel of {kernel} and {hidden} hidden units", fix="use an odd kernel")
+        if kernel % 2 == 0 or kernel < 1:
+            raise UsageError(f"a head cannot have a kernel of {kernel}", fix="use an odd kernel")
+        if not 0 <= hidden // groups <= self.MOST_HIDDEN:
+            raise UsageError(
+                f"a head cannot have {hidden // groups} hidden units", fix=f"give 0, or at most {self.MOST_HIDDEN}"
+            )
         self.convolution = nn.Conv1d(features, hidden, kernel, padding=kernel // 2, groups=groups) if hidden else None
         self.states = nn.Linear(hidden or features, states)
 
