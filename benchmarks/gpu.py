@@ -53,7 +53,8 @@ from phylocli.train.task import ContrastiveTask
 from phylocli.tree.likelihood import interchange, local_support, refine_trees
 
 SECONDS = 8 * 60
-ENCODERS = [name for name in plugins.ENCODERS.names() if name != "plm"]  # whose weights are on a hub
+ENCODERS = [name for name in plugins.ENCODERS.names() if name not in ("plm", "language-model")]
+"""The weights of the others are on a hub."""
 CONTRASTIVE = [name for name in recipes.names() if recipes.read(name).values.get("task", "contrast") == "contrast"]
 
 Row = dict[str, Any]

@@ -18,8 +18,10 @@ from phylocli.encoders import convolutional
 from phylocli.encoders.base.activation_checkpointing import checkpointed
 
 PRESETS: dict[str, dict[str, object]] = {
-    name: {"members": members, **convolutional.PRESETS[size]}
-    for name, members, size in (("tiny", 2, "tiny"), ("small", 2, "small"), ("medium", 4, "small"), ("large", 4, "medium"))
+    "tiny": {"members": 2, **convolutional.PRESETS["tiny"]},  # 0.2 M parameters
+    "small": {"members": 2, "width": 96, "hidden": 96, "depth": 6, "kernel": 5, "max_dilation": 32},  # 0.7 M
+    "medium": {"members": 4, "width": 192, "hidden": 192, "depth": 8, "kernel": 5, "max_dilation": 16},  # 7.1 M
+    "large": {"members": 4, "width": 320, "hidden": 320, "depth": 16, "kernel": 5, "max_dilation": 128},  # 39 M
 }
 
 
