@@ -17,6 +17,7 @@ from phylocli.cli._options import (
     TableFormatOption,
 )
 from phylocli.config.pairs import PairsConfig
+from phylocli.core.errors import UsageError
 
 EXAMPLES = [
     "phylocli pairs families.sto --min-dist 0.5 --max-dist 1.5 -n 100000 -o pairs.parquet",
@@ -56,7 +57,12 @@ def command(
     from phylocli.workflow.source import Stage, families
 
     table_format = parse_format(format, output)
-    needed: Stage = "tree" if config.hard_negatives is None else "fetch"  # negatives are found without trees
+    needed: Stage = "tree"
+    if config.hard_negatives is not None:
+        needed = "fetch"
+        config = config.undivided(
+            UsageError("--hard-negatives needs no trees, which --jobs and --cluster infer", fix="leave them out")
+        )
     source = families(
         input,
         family=family,
@@ -65,7 +71,7 @@ def command(
         store=store,
         offline=offline,
         upto=needed,
-        parallel=config if needed == "tree" else None,
+        parallel=config,
     )
     if config.hard_negatives is not None:
         write_negatives(

@@ -22,7 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
 from phylocli.config.layers import Layer, collect, leaves
@@ -89,6 +89,8 @@ class Config(BaseModel):
     table: ClassVar[str] = ""
     """Its table in TOML and its part of variables' names: `pairs` for `[pairs]` and `PHYLOCLI_PAIRS__…`."""
 
+    _ambient: frozenset[str] = PrivateAttr(default=frozenset())  # fields whose value comes from a file or the environment
+
     @classmethod
     def of(cls, config: Self | None, options: Mapping[str, Any]) -> Self:
         """Return the configuration of a Python call: a given one, with single fields given as keywords over it.
@@ -101,7 +103,9 @@ class Config(BaseModel):
         if not options:
             return config
         given = {name: getattr(config, name) for name in config.model_fields_set}
-        return type(config).layered([Layer("", given), Layer("", dict(options))])
+        changed = type(config).layered([Layer("", given), Layer("", dict(options))])
+        changed._ambient = config._ambient - options.keys()
+        return changed
 
     @classmethod
     def gather(cls, arguments: Mapping[str, Any]) -> list[Layer]:
@@ -121,15 +125,19 @@ class Config(BaseModel):
         """
         merged: dict[str, Any] = {}
         names: dict[str, str] = {}
+        ambient: dict[str, bool] = {}
         present = [replace(layer, values=_renamed(cls, located(cls, layer).values, layer)) for layer in layers]
         for layer in present:
             for key in leaves(layer.values):
                 names[key] = layer.name_of(key)
+            ambient |= dict.fromkeys(layer.values, layer.ambient)
             merged = cls.merge(merged, layer.values)
         try:
-            return cls.model_validate(merged, context=present)  # the sources, for validators that need them
+            config = cls.model_validate(merged, context=present)  # the sources, for validators that need them
         except ValidationError as error:
             raise _usage_error(cls, error, names) from error
+        config._ambient = frozenset(name for name, value in ambient.items() if value)
+        return config
 
     @classmethod
     def merge(cls, base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -164,16 +172,18 @@ class Config(BaseModel):
     def refuse_unused(self, used: Collection[str], purpose: str) -> None:
         """Raise a UsageError that names the options that are not as by default, and that a use of the command ignores.
 
+        Those of files and the environment are for every use of the command, so they are ignored without an error.
+
         Args:
             used: the fields that it reads.
             purpose: what it does, for the message.
         """
         default = type(self)()
         names = [name for name in type(self).model_fields if name not in used]
-        given = [name for name in names if getattr(self, name) != getattr(default, name)]
+        given = [name for name in names if name not in self._ambient and getattr(self, name) != getattr(default, name)]
         if given:
             shown = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-            raise UsageError(f"{purpose} does not support {shown}", fix="leave it out, here and in phylocli.toml")
+            raise UsageError(f"{purpose} does not support {shown}", fix="leave it out")
 
     @model_validator(mode="before")
     @classmethod

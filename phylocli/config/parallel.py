@@ -153,6 +153,19 @@ class ParallelConfig(Config):
     """Run on a Dask cluster instead of processes: local workers, a running scheduler, a batch system (slurm, pbs, sge, lsf),
     or a TOML file."""
 
+    def undivided(self, refusal: UsageError) -> Self:
+        """Return the configuration for work that is not divided into pieces: without the jobs and cluster of files and of
+        the environment, which are for every use of the command.
+
+        Args:
+            refusal: raised if the call itself, or the command line, gives jobs or a cluster.
+        """
+        default = type(self)()
+        kept = self.updated(**{name: getattr(default, name) for name in ("jobs", "cluster") if name in self._ambient})
+        if not kept.in_process:
+            raise refusal
+        return kept
+
     @property
     def in_process(self) -> bool:
         """Whether pieces are computed in this process, one after another."""

@@ -78,9 +78,11 @@ def embed_file(
 
     limit_threads(config.threads)
     folder = _folder(output, parts=config.shard is not None or config.shard_size > 0)
-    if folder is None and not config.in_process:
-        raise UsageError(
-            "several workers can only share the parts of a folder", fix="give -o FOLDER/, or omit --jobs and --cluster"
+    if folder is None:
+        config = config.undivided(
+            UsageError(
+                "several workers can only share the parts of a folder", fix="give -o FOLDER/, or omit --jobs and --cluster"
+            )
         )
     if folder is not None and format not in (None, "parquet"):
         raise UsageError("a folder contains Parquet parts", fix="omit --format, or name one file with -o")
@@ -115,9 +117,9 @@ def embed_file(
     if folder is None:
         assert format is not None
         return _one_table(sources, output, maker, known, config.on_duplicate, format, config.code, parameters)
-    if len(places) > 1 and not config.in_process:
-        raise UsageError(
-            "--jobs and --cluster are for one kind of device", fix="name one device, or omit --jobs and --cluster"
+    if len(places) > 1:
+        config = config.undivided(
+            UsageError("--jobs and --cluster are for one kind of device", fix="name one device, or leave them out")
         )
     job = _Job(
         sources,

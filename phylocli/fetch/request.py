@@ -97,9 +97,12 @@ def fetch(
     """
     config = FetchConfig.of(config, options)
     request.check(offline=config.offline)
-    if not (config.in_process or request.everything or (config.release and request.of_families)):
-        raise UsageError(
-            "--jobs and --cluster divide the records of a release", fix="add --all or --release current, or leave them out"
+    if not (request.everything or (config.release and request.of_families)):
+        config = config.undivided(
+            UsageError(
+                "--jobs and --cluster divide the records of a release",
+                fix="add --all or --release current, or leave them out",
+            )
         )
     if request.of_proteins:
         listed = read_list(request.proteins) if request.proteins is not None else None

@@ -216,11 +216,13 @@ class _Search:
                 "codes are made of Parquet tables with a column of vectors only",
                 fix="write the table as Parquet, or leave out --quantise",
             )
-        if config.approximate and not config.in_process:
-            raise UsageError(
-                "--approximate does not support --jobs and --cluster",
-                why="a graph is searched by the threads of one process",
-                fix="give --threads, or use --quantise instead of --approximate",
+        if config.approximate:
+            self._config = config = config.undivided(
+                UsageError(
+                    "--approximate does not support --jobs and --cluster",
+                    why="a graph is searched by the threads of one process",
+                    fix="give --threads, or use --quantise instead of --approximate",
+                )
             )
         if config.reranks and isinstance(asked, EmbeddingTable):
             raise UsageError("alignment needs the query sequences", fix="give the queries as FASTA")
@@ -264,6 +266,13 @@ class _Search:
     def _find(self) -> None:
         """Find the nearest rows of each query and compute their E-values."""
         config, table = self._config, self.targets.table
+        if not table.files:
+            self._config = config = config.undivided(
+                UsageError(
+                    "--jobs and --cluster search Parquet tables with a column of vectors only",
+                    fix="write the table as Parquet",
+                )
+            )
         logger.info(f"{counted(len(self.queries.ids), 'query')} against {counted(len(table), 'row')}")
         own = _own_rows(self.queries, table) if config.exclude_self else None
         vectors, k = self.queries.vectors, config.nearest
@@ -303,9 +312,9 @@ class _Search:
             hit = {table.ids[row] for row in np.unique(self._found.rows) if row >= 0}
             residues = read_residues(hit, sequences, code, report=report)
         aligner = self.targets.residue_alignment if config.rerank is not None else None
-        if aligner is not None and not config.in_process and self.targets.embedder.model.device.type != "cpu":
-            raise UsageError(
-                "--jobs and --cluster align hits on processors only", fix="give --device cpu, or leave them out"
+        if aligner is not None and self.targets.embedder.model.device.type != "cpu":
+            self._config = config = config.undivided(
+                UsageError("--jobs and --cluster align hits on processors only", fix="give --device cpu, or leave them out")
             )
         self._reranking = Reranking(config, aligner, residues, len(table))
         self.evalue = self._reranking.evalue

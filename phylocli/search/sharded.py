@@ -16,7 +16,6 @@ import numpy as np
 
 from phylocli.config.parallel import ParallelConfig
 from phylocli.core import console
-from phylocli.core.errors import UsageError
 from phylocli.core.threads import limit_threads
 from phylocli.executors import Work, run_all
 from phylocli.formats.embeddings import EmbeddingTable
@@ -88,17 +87,10 @@ def nearest_in_pieces(
     """Return what `exact.nearest` returns.
 
     Args:
-        queries, table, k, leave_out: see there. The table is streamed from Parquet files, which are its shards.
+        queries, table, k, leave_out: see there. The table has Parquet files, which are its shards.
         parallel: where pieces are searched.
         threads: of each process or worker; 0 divides the cores among them.
-
-    Raises:
-        UsageError: the table is in memory.
     """
-    if not table.files:
-        raise UsageError(
-            "--jobs and --cluster search Parquet tables with a column of vectors only", fix="write the table as Parquet"
-        )
     shards = _table_shards(table)
     return neighbours_of(_keys(queries, min(k, len(table)), shards, parallel, leave_out, threads), k)
 

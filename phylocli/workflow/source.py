@@ -57,14 +57,16 @@ def families(
         parallel: where missing trees are inferred; None: as the configuration of `tree` says.
 
     Raises:
-        UsageError: both a source and families of the store are given, or `parallel` is more than this process, but no trees
-            are inferred.
+        UsageError: both a source and families of the store are given, or the call that made `parallel` gave jobs or a
+            cluster, but no trees are inferred.
     """
     if not (family or clan or all_):
-        if parallel is not None and not parallel.in_process:
-            raise UsageError(
-                "--jobs and --cluster infer the missing trees of families in the store",
-                fix="select families by --all, --clan or --family, or leave out --jobs and --cluster",
+        if parallel is not None:
+            parallel.undivided(
+                UsageError(
+                    "--jobs and --cluster infer the missing trees of families in the store",
+                    fix="select families by --all, --clan or --family, or leave out --jobs and --cluster",
+                )
             )
         yield from read_families(source, on_duplicate=on_duplicate, on_failure=on_failure, genetic_code=genetic_code)
         return

@@ -55,6 +55,27 @@ def test_result_depends_neither_on_the_number_of_processes_nor_on_the_cluster() 
     assert one.identity() == other.identity() and one.cluster == "tcp://node1:8786"
 
 
+def test_jobs_of_files_and_the_environment_are_ignored_where_nothing_is_divided_and_those_of_the_call_are_refused() -> None:
+    ambient = Layer("phylocli.toml", {"jobs": 4, "cluster": "local:2"}, ambient=True)
+    typed = Layer("the command line", {"jobs": 2})
+    refusal = UsageError("nothing to divide")
+    for config in (TreeConfig.layered([ambient]), TreeConfig.layered([ambient]).updated(engine="nj")):
+        assert (config.jobs, config.cluster) == (4, "local:2")
+        assert config.undivided(refusal).in_process
+    for config in (TreeConfig.layered([ambient, typed]), TreeConfig.layered([ambient]).updated(jobs=2), TreeConfig(jobs=2)):
+        with pytest.raises(UsageError, match="nothing to divide"):
+            config.undivided(refusal)
+
+
+def test_options_that_a_use_ignores_are_refused_unless_they_are_of_files_and_the_environment() -> None:
+    given = {"seed": 3}
+    TreeConfig.layered([Layer("phylocli.toml", given, ambient=True)]).refuse_unused((), "this")
+    with pytest.raises(UsageError, match="this does not support --seed"):
+        TreeConfig.layered([Layer("phylocli.toml", given, ambient=True), Layer("the command line", given)]).refuse_unused(
+            (), "this"
+        )
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -64,6 +64,29 @@ def test_missing_trees_of_the_store_are_inferred_by_any_engine_and_give_the_same
     assert refused.exit_code == 2 and "infer the missing trees of families in the store" in refused.output
 
 
+def test_jobs_of_the_environment_do_not_apply_where_nothing_is_divided(
+    cli: Callable[..., Result], examples: Path, tmp_path: Path, parts: Path, simulated_file: Callable[..., Path]
+) -> None:
+    commands = {
+        "pairs": ["pairs", simulated_file(2, 6)],
+        "embed": ["embed", examples / "globins.fasta", "--model", parts.parent / "model"],
+        "fetch": ["fetch", "--from-file", tmp_path / "none.txt", "--offline"],
+    }
+    for name, command in commands.items():
+        result = cli(*command, "-o", tmp_path / f"{name}.tsv", env={f"PHYLOCLI_{name.upper()}__JOBS": "2"})
+        assert "--jobs" not in result.output
+        assert result.exit_code == (0 if name != "fetch" else 65), result.output  # 65: there is no such list
+        typed = cli(*command, "-o", tmp_path / f"{name}.tsv", "--jobs", 2)
+        assert typed.exit_code == 2 and "--jobs" in typed.output
+
+
+def test_hard_negatives_refuse_jobs(cli: Callable[..., Result], tmp_path: Path, simulated_file: Callable[..., Path]) -> None:
+    command = ["pairs", simulated_file(2, 6), "--hard-negatives", "profile", "-o", tmp_path / "n.tsv"]
+    refused = cli(*command, "--jobs", 4)
+    assert refused.exit_code == 2 and "--hard-negatives needs no trees" in refused.output
+    assert cli(*command, env={"PHYLOCLI_PAIRS__JOBS": "4"}).exit_code == 0
+
+
 def test_parts_of_embeddings_have_the_same_bytes_whatever_the_engine(
     cli: Callable[..., Result], examples: Path, tmp_path: Path
 ) -> None:
@@ -125,8 +148,10 @@ def test_searches_that_cannot_be_divided_say_so(
     table, model = tmp_path / "t.npz", parts.parent / "model"
     cli("embed", examples / "globins.fasta", "--model", model, "-o", table)
     for arguments, words in (([table], "search Parquet tables"), ([parts, "--approximate"], "does not support --jobs")):
-        result = cli("search", examples / "globins.fasta", *arguments, "--model", model, "--jobs", 2)
+        command = ["search", examples / "globins.fasta", *arguments, "--model", model]
+        result = cli(*command, "--jobs", 2)
         assert result.exit_code == 2 and words in result.output
+        assert cli(*command, env={"PHYLOCLI_SEARCH__JOBS": "2"}).exit_code == 0
 
 
 def test_figures_of_probes_are_the_same_whatever_the_engine(
