@@ -79,9 +79,8 @@ def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
             has_option = "on_duplicate" in options or any(hasattr(value, "on_duplicate") for value in options.values())
             if isinstance(error, DuplicateIdError) and has_option:
                 error.fix = error.OPTION_FIX
-            logger.error(str(error))
+            logger.error(str(error), exc_info=_is_verbose())
             code = error.exit_code
-            _trace_if_verbose()
         except KeyboardInterrupt:
             logger.error("interrupted; nothing half-written was kept")
             code = EXIT_INTERRUPTED
@@ -91,10 +90,9 @@ def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
             logger.error("out of memory\nfix: use a smaller batch, fewer sequences at a time, or a larger machine")
             code = EXIT_FAILURE
         except OSError as error:
-            logger.error(_words(error))
+            logger.error(_words(error), exc_info=_is_verbose())
             code = EXIT_FAILURE
             _close_stdout()  # buffered output cannot be written either
-            _trace_if_verbose()
         if code != EXIT_OK:
             raise CommandFailed(code)
 
@@ -163,11 +161,8 @@ def _words(error: OSError) -> str:
     return str(error)
 
 
-def _trace_if_verbose() -> None:
-    if console.level() <= console.VERBOSE:
-        import traceback
-
-        sys.stderr.write(traceback.format_exc())
+def _is_verbose() -> bool:
+    return console.level() <= console.VERBOSE
 
 
 def _close_stdout() -> None:

@@ -15,6 +15,7 @@ import os
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -48,12 +49,14 @@ class _OnStderr(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         text = record.getMessage()
+        trace = "".join(traceback.format_exception(*record.exc_info)) if record.exc_info else ""
         if self.as_json:
             about = {
                 "time": _time(record.created),
                 "level": record.levelname.lower(),
                 "logger": record.name,
                 "message": text,
+                **({"traceback": trace} if trace else {}),
             }
             with contextlib.suppress(OSError):
                 sys.stderr.write(json.dumps({**about, **getattr(record, "progress", {})}) + "\n")
@@ -64,6 +67,8 @@ class _OnStderr(logging.Handler):
         start, style = next(((start, style) for level, start, style in self._STYLES if record.levelno >= level), ("", "dim"))
         with contextlib.suppress(OSError):  # a terminal that was closed
             stderr().print(Text(start + text, style=style))  # Text, not markup: ids may contain square brackets
+            if trace:
+                stderr().print(Text(trace), end="")
 
 
 def _time(seconds: float) -> str:
@@ -79,9 +84,10 @@ def show_messages(level: int, *, as_json: bool = False) -> None:
 
     Args:
         level: one of the levels above.
-        as_json: print an object a line, with `time`, `level`, `logger` and `message`; those of progress also `event`
-            (`progress` each minute, `finished` once), `task`, `unit`, `done`, `total`, `seconds`, `per_second`,
-            `seconds_left`, and those of `Status`.
+        as_json: print an object a line, with `time`, `level`, `logger` and `message`, and `traceback` of an error if it is
+            logged with one; those of progress also `event` (`progress` each minute; once `finished`, or `failed` if the task
+            ended by an exception), `task`, `detail`, `unit`, `done`, `total`, `seconds`, `per_second`, `seconds_left`, and
+            those of `Status`.
     """
     if not messages_are_shown():
         _package.addHandler(_OnStderr(as_json=as_json))
@@ -154,17 +160,22 @@ def duration(seconds: float) -> str:
 
 
 def rate(amount: float, seconds: float, unit: str = "") -> str:
-    """Return a rate for people: `35/s`, `1.5/s`, `2.0/min`; of bytes `3.5 MB/s`; nothing before there is one.
+    """Return a rate for people: `35/s`, `1.5/s`, `2.0/min`, `1.5/h`; of bytes `3.5 MB/s`; nothing before there is one.
 
-    >>> rate(30, 20), rate(30, 900), rate(7e6, 2, "bytes")
-    ('1.5/s', '2.0/min', '3.5 MB/s')
+    >>> rate(30, 20), rate(30, 900), rate(3, 7200), rate(7e6, 2, "bytes")
+    ('1.5/s', '2.0/min', '1.5/h', '3.5 MB/s')
     """
     if not amount or seconds <= 0:
         return ""
     found = amount / seconds
     if unit == "bytes":
         return f"{found / 1e6:,.1f} MB/s"
-    return f"{found:,.0f}/s" if found >= 10 else f"{found:.1f}/s" if found >= 1 else f"{60 * found:.1f}/min"
+    if found >= 10:
+        return f"{found:,.0f}/s"
+    for seconds_each, name in ((1, "s"), (60, "min"), (3600, "h")):
+        if found * seconds_each >= 1:
+            return f"{found * seconds_each:.1f}/{name}"
+    return f"{found * 3600:.1g}/h"
 
 
 @dataclass(frozen=True)
@@ -195,17 +206,21 @@ class ProgressTask(Protocol):
         """Move on by `amount` units."""
 
     def update(
-        self, *, total: float | None = None, description: str | None = None, status: Callable[[], Status] | None = None
+        self, *, total: float | None = None, detail: str | None = None, status: Callable[[], Status] | None = None
     ) -> None:
-        """Change the displayed values; `status` is asked at each display."""
+        """Change the displayed values: `detail` follows the description; `status` is asked at each display."""
 
 
 class _SilentTask:
     def advance(self, amount: float = 1) -> None: ...
 
     def update(
-        self, *, total: float | None = None, description: str | None = None, status: Callable[[], Status] | None = None
+        self, *, total: float | None = None, detail: str | None = None, status: Callable[[], Status] | None = None
     ) -> None: ...
+
+
+def _named(description: str, detail: str | None) -> str:
+    return f"{description}, {detail}" if detail else description
 
 
 class _LoggedTask:
@@ -213,6 +228,7 @@ class _LoggedTask:
 
     def __init__(self, description: str, total: float | None, unit: str) -> None:
         self._description, self._total, self._unit = description, total, unit
+        self._detail = ""
         self._done = 0.0
         self._status: Callable[[], Status] = Status
         self._start = time.monotonic()
@@ -221,10 +237,10 @@ class _LoggedTask:
         self._done += amount
 
     def update(
-        self, *, total: float | None = None, description: str | None = None, status: Callable[[], Status] | None = None
+        self, *, total: float | None = None, detail: str | None = None, status: Callable[[], Status] | None = None
     ) -> None:
         self._total = self._total if total is None else total
-        self._description = description or self._description
+        self._detail = detail or self._detail
         self._status = status or self._status
 
     def __str__(self) -> str:
@@ -239,19 +255,21 @@ class _LoggedTask:
         return {
             "event": event,
             "task": self._description,
+            "detail": self._detail,
             "unit": self._unit,
             "done": round(self._done),
             "total": None if self._total is None else round(self._total),
             "seconds": round(seconds, 3),
-            "per_second": None if not each else round(1 / each, 3),
+            "per_second": None if not each else float(f"{1 / each:.4g}"),
             "seconds_left": None if left is None else round(left, 1),
             **asdict(self._status()),
         }
 
     def _so_far(self) -> str:
         seconds = time.monotonic() - self._start
+        name = _named(self._description, self._detail)
         if not self._done:
-            return f"{self._description}: {duration(seconds)} so far"
+            return f"{name}: {duration(seconds)} so far"
         many = [self._done] if self._total is None else [self._done, self._total]
         if self._unit == "bytes":
             amount = " of ".join(f"{size / 1e6:,.1f}" for size in many) + " MB"
@@ -259,9 +277,9 @@ class _LoggedTask:
             amount = f"{' of '.join(f'{n:,.0f}' for n in many)} {self._unit}".rstrip()
         speed = rate(self._done, seconds, self._unit)
         if self._total is None:
-            return f"{self._description}: {amount} in {duration(seconds)}, {speed}"
+            return f"{name}: {amount} in {duration(seconds)}, {speed}"
         left = max(0.0, self._total - self._done) * seconds / self._done
-        return f"{self._description}: {amount}, {speed}, {duration(left)} left"
+        return f"{name}: {amount}, {speed}, {duration(left)} left"
 
 
 class _Reporter:
@@ -285,10 +303,10 @@ class _Reporter:
             self._ended = threading.Event()
             threading.Thread(target=self._run, args=(self._ended,), daemon=True, name="progress").start()
 
-    def remove(self, task: _LoggedTask) -> None:
-        """Report a task no more; machines get its final state."""
+    def remove(self, task: _LoggedTask, event: str) -> None:
+        """Report a task no more; machines get its final state and the event: `finished` or `failed`."""
         if messages_are_json():
-            logger.info(str(task), extra={"progress": task.facts("finished")})
+            logger.info(str(task), extra={"progress": task.facts(event)})
         with self._lock:
             self._tasks.remove(task)
             if not self._tasks:
@@ -402,10 +420,15 @@ def progress_task(description: str, total: float | None = None, unit: str = "") 
     if not progress_is_shown():
         logged = _LoggedTask(description, total, unit)
         _reporter.add(logged)
+        event = "failed"
         try:
             yield logged
+            event = "finished"
+        except GeneratorExit:  # the consumer of a generator has had enough
+            event = "finished"
+            raise
         finally:
-            _reporter.remove(logged)
+            _reporter.remove(logged, event)
         return
     bars, number = _display.add(description, total, unit)
 
@@ -414,9 +437,9 @@ def progress_task(description: str, total: float | None = None, unit: str = "") 
             bars.advance(number, amount)
 
         def update(
-            self, *, total: float | None = None, description: str | None = None, status: Callable[[], Status] | None = None
+            self, *, total: float | None = None, detail: str | None = None, status: Callable[[], Status] | None = None
         ) -> None:
-            bars.update(number, total=total, description=description)
+            bars.update(number, total=total, description=_named(description, detail) if detail else None)
             if status is not None:
                 bars.update(number, status=status)
 

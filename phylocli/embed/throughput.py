@@ -44,7 +44,6 @@ class Meter:
         self.residues += residues
         self._bar.advance(residues - self._ahead)
         self._ahead = 0
-        self._bar.update(description=f"{self._label}embedding, {self.rate:,.0f} residues/s")
 
     def skipped(self, sequences: int, residues: int) -> None:
         """Count sequences that need no work because an earlier run or another process has embedded them."""

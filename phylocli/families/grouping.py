@@ -68,7 +68,7 @@ class Grouping:
                 for seed, result in zip(seeds, grown, strict=True):
                     self._commit(seed, result)
                 task.advance(max(before - len(self._queue), 0))
-                task.update(description=f"growing families, {len(self.assignment.groups)} so far")
+                task.update(detail=f"{len(self.assignment.groups)} so far")
 
     # -- seeds ---------------------------------------------------------------------------------------------------------
 

@@ -69,7 +69,7 @@ def run_benchmark(
         with console.progress_task("benchmark", total, "batches") as bar:
             for row in staircase.run(plan, bar.advance):
                 rows.append(row)
-                bar.update(description=f"{row.estimator} on {row.critic}")
+                bar.update(detail=f"{row.estimator} on {row.critic}")
                 yield vars(row)
 
     write_rows(kept(), output, benchmark_schema(), format)

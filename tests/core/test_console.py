@@ -160,6 +160,38 @@ def test_messages_and_progress_for_machines_are_one_json_object_a_line(monkeypat
     assert (last["event"], last["task"], last["done"]) == ("finished", "trees", 40)
 
 
+def test_machines_are_told_of_a_task_that_ended_by_an_exception_and_of_its_name_and_detail(capsys):
+    console.show_messages(console.NORMAL, as_json=True)
+    with pytest.raises(ValueError, match="no"), console.progress_task("growing") as task:
+        task.update(detail="3 so far")
+        raise ValueError("no")
+    next(console.progress(iter("ab"), "reading"))  # whose consumer stops early
+    failed, stopped = map(json.loads, capsys.readouterr().err.splitlines())
+    assert (failed["event"], failed["task"], failed["detail"]) == ("failed", "growing", "3 so far")
+    assert failed["message"].startswith("growing, 3 so far: ")
+    assert (stopped["event"], stopped["task"]) == ("finished", "reading")
+
+
+def test_traceback_is_a_field_for_machines_and_follows_the_message_for_people(capsys):
+    for as_json in (True, False):
+        console.show_messages(console.VERBOSE, as_json=as_json)
+        try:
+            raise ValueError("[red]no")
+        except ValueError:
+            logging.getLogger("phylocli.tree").exception("failed")
+        printed = capsys.readouterr().err
+        if as_json:
+            line = json.loads(printed)
+            assert (line["message"], line["level"]) == ("failed", "error")
+            printed = f"error: {line['message']}\n{line['traceback']}"
+        assert re.fullmatch(r"error: failed\nTraceback .*\n(.*\n)+ValueError: \[red\]no\n", printed)
+
+
+def test_rates_of_slow_work_are_per_hour():
+    rates = [console.rate(1, seconds) for seconds in (0.1, 1, 60, 61, 3600, 90_000)]
+    assert rates == ["10/s", "1.0/s", "1.0/min", "59.0/h", "1.0/h", "0.04/h"]
+
+
 def test_the_display_shows_rate_failures_workers_and_dashboard(terminal):
     with console.progress_task("trees", total=40, unit="families") as task:
         task.update(status=lambda: console.Status(failed=2, workers=3, dashboard="http://x:8787"))
@@ -213,3 +245,9 @@ def test_a_line_of_progress_says_how_far_and_how_long(total, unit, done, said, m
 
 def test_times_are_rounded_for_people():
     assert [console.duration(s) for s in (5, 99, 300, 12_000)] == ["5 s", "99 s", "5 min", "3 h 20 min"]
+
+
+def test_every_line_of_a_command_that_fails_is_json_with_details_too(cli, tmp_path):
+    result = cli("pairs", tmp_path / "none.sto", "--log-json", "-v")
+    lines = [json.loads(line) for line in result.stderr.splitlines()]
+    assert result.exit_code != 0 and lines[-1]["level"] == "error" and "Traceback" in lines[-1]["traceback"]

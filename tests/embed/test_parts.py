@@ -316,7 +316,7 @@ def test_progress_of_a_resumed_run_covers_the_remaining_work(monkeypatch: pytest
         now[0] = 100.0
         meter.computed(15_000)
         meter.done(100, 20_000)
-        assert str(meter._bar) == "embedding, 200 residues/s: 20,000 of 80,000 residues, 5 min left"
+        assert str(meter._bar) == "embedding: 20,000 of 80,000 residues, 200/s, 5 min left"
         now[0] = 0.0
 
 
