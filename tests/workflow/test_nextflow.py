@@ -37,6 +37,15 @@ def test_description_of_the_nextflow_module_has_the_channels_of_its_process(proc
     assert len(names) == 2 and names[1] == f"{names[0]} - stub"
 
 
+def test_parameters_that_the_nextflow_test_sets_are_read_by_its_configuration(process: str) -> None:
+    test = (MODULE / "tests" / "main.nf.test").read_text(encoding="utf-8")
+    settings = (MODULE / "tests" / re.search(r'config "(.+)"', test)[1]).read_text(encoding="utf-8")  # type: ignore[index]
+    given = [re.findall(r"(\w+) = ", block) for block in re.findall(r"params \{(.*?)\}", test, re.DOTALL)]
+    assert given == [re.findall(r"params\.(\w+)", settings)] * test.count("when {")
+    assert re.findall(r"(ext\.\w+) =", settings) == ["ext.args"] and "task.ext.args" in process
+    assert re.search(r"withName: '(\w+)'", settings)[1] == re.search(r'process "(\w+)"', test)[1]  # type: ignore[index]
+
+
 def test_script_of_the_nextflow_module_runs_and_makes_its_outputs(
     process: str, cli: Callable[..., Result], simulated_file: Callable[..., Path], tmp_path: Path
 ) -> None:
