@@ -73,6 +73,11 @@ class Encoder(nn.Module):
         self.dimension = members * width
         self.depth = depth
 
+    @property
+    def blocks(self) -> list[nn.Module]:
+        """The blocks of all members, which training can shard one by one."""
+        return [block for member in self.members for block in member.blocks]  # type: ignore[union-attr]
+
     def forward(self, tokens: Tensor, mask: Tensor, layer: int | None = None) -> Tensor:
         """Encode residues; arguments and result as in `convolutional`."""
         enabled = self.activation_checkpointing

@@ -115,7 +115,10 @@ def test_a_run_trains_it_and_a_locked_one_has_the_vectors_of_the_checkpoint(
     folder = train_model([tmp_path / "t.csv"], tmp_path / "run", settings=settings, **options)
     assert pl.read_parquet(tmp_path / "run" / "metrics.parquet")["loss"].is_finite().all()
     assert (tmp_path / "run" / "config.toml").stat().st_size < 20_000  # without the tokenizer
-    locked = {**settings, "modality.text.locked": True}
+    with pytest.raises(UsageError, match=r"reads \d+ tokens of a value, more than multiview.max_length = 20"):
+        train_model([tmp_path / "t.csv"], tmp_path / "short", settings={**settings, "multiview.max_length": 20}, **options)
+    assert not (tmp_path / "short").exists()
+    locked = {**settings, "modality.text.locked": True, "multiview.max_length": 20}  # whose vectors are of whole texts
     other = MultimodalModel.load(train_model([tmp_path / "t.csv"], tmp_path / "locked", settings=locked, **options))
     plain = build(checkpoint("bert"))
     with torch.no_grad():

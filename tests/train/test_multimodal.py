@@ -99,6 +99,21 @@ def weight(task: MultimodalTask, name: str) -> np.ndarray:
     return task.multimodal.projections[name].layers.weight.detach().double().numpy().T
 
 
+def test_other_forms_of_a_value_are_read_by_the_encoder_with_tokens_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    pl.DataFrame({"id": list("abcd"), "sequence": ["MKVL"] * 4, "smiles": ["CCO", "OCC", "CCN", "CCCO"]}).write_csv(path)
+    task, first = prepared(path, modalities="sequence,smiles", **{"validation.fraction": 0.0})
+
+    class Encoder(torch.nn.Module):
+        def parse(self, value: object) -> np.ndarray:
+            return np.full(1 + len(str(value)), 7)  # which no reader of the modality returns
+
+    task.multimodal.tower("smiles").encoder = Encoder()
+    corpus = load_modalities(first.config, task)
+    batch = corpus.of_rows(np.arange(4), np.random.default_rng(0))
+    assert all((value == 7).all() and len(value) >= 4 for value in batch.values["smiles"])
+
+
 def test_the_loss_is_that_of_the_pseudo_code_of_clip(table: Path) -> None:
     task, corpus = prepared(table, **{"batch.negatives": "pair"})
     batch = corpus.of_rows(np.flatnonzero([t is not None for t in corpus.items.parsed["text"]])[:9], None)

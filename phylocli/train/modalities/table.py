@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -98,7 +98,8 @@ class Items:
         family, clan: names, empty if unknown.
         source: number of the input of each row, (N,).
         part: `train`, `validation`, `test` (rows that are not used), or empty where the table has none.
-        whole: the modalities whose values are not cropped, because their encoder has its own limit.
+        parse: reads a cell of a modality, as its encoder does.
+        whole: the modalities whose values are not cropped, because their encoder has tokens and a limit of its own.
     """
 
     ids: list[str]
@@ -108,7 +109,8 @@ class Items:
     clan: list[str]
     source: IntArray
     part: list[str]
-    whole: frozenset[str] = frozenset()
+    parse: Callable[[str, object], Values]
+    whole: frozenset[str]
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -126,7 +128,9 @@ def read_items(inputs: Sequence[PathLike], model: MultimodalModel) -> Items:
             a table has two.
     """
     names = model.modalities
-    found = Items([], {n: [] for n in names}, {n: [] for n in names}, [], [], np.zeros(0, np.int64), [])
+    whole = frozenset(name for name in names if hasattr(model.tower(name).encoder, "parse"))
+    empty: tuple[dict[str, list[object]], dict[str, list[Values | None]]] = {n: [] for n in names}, {n: [] for n in names}
+    found = Items([], *empty, [], [], np.zeros(0, np.int64), [], model.parse, whole)
     source: list[int] = []
     lacking = 0
     for number, path in enumerate(inputs):
@@ -175,7 +179,6 @@ def read_items(inputs: Sequence[PathLike], model: MultimodalModel) -> Items:
     if lacking:
         logger.info(f"left out {counted(lacking, 'row')} with fewer than two of {', '.join(names)}")
     found.source = np.array(source, dtype=np.int64)
-    found.whole = frozenset(name for name in names if hasattr(model.tower(name).encoder, "parse"))
     return found
 
 
@@ -213,7 +216,8 @@ class ModalityCorpus:
         vectors: of locked modalities, for each row its vector (D,) or None.
 
     Raises:
-        UsageError: fewer than two rows remain for training, or the numbers of inputs and fractions differ.
+        UsageError: fewer than two rows remain for training, the numbers of inputs and fractions differ, or an encoder with
+            tokens of its own reads more of them than `multiview.max_length`.
     """
 
     def __init__(self, items: Items, config: TrainConfig, vectors: Mapping[str, list[Values | None]]) -> None:
@@ -232,9 +236,22 @@ class ModalityCorpus:
         self.held_out, self.training = np.flatnonzero(held_out), np.flatnonzero(~(held_out | unused))
         if len(self.training) < 2:
             raise UsageError("fewer than two rows remain for training", fix="lower validation.fraction, or give more rows")
+        self._check_lengths()
         self.pairs = min(config.batch.pairs or 256, len(self.training))
         self._strata = self._stratified()
         self._aligned = set(aligned(items.cells)) - set(vectors)
+
+    def _check_lengths(self) -> None:
+        """Raise a UsageError if a value that cannot be cropped is too long."""
+        most, used = self.config.multiview.max_length, np.concatenate([self.training, self.held_out]).tolist()
+        for name in sorted(self.items.whole - set(self.vectors)):
+            longest = max((len(value) for row in used if (value := self.items.parsed[name][row]) is not None), default=0)
+            if longest > most:
+                raise UsageError(
+                    f"the encoder of {name} reads {longest:,} tokens of a value, more than multiview.max_length = {most:,}",
+                    why="values of an encoder with tokens of its own are not cropped",
+                    fix=f"raise multiview.max_length, or lower modality.{name}.parameters.max_length if it has one",
+                )
 
     def _hold_out(self) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
         """Return which rows are held out, and which are not used at all, (N,) each."""
@@ -315,10 +332,11 @@ class ModalityCorpus:
             return vector
         value = self.items.parsed[name][row]
         augment = getattr(MODALITIES.load(name), "augment", None)
-        if augment is not None and rng is not None:
-            value = MODALITIES.load(name).parse(augment(self.items.cells[name][row], rng))
-        assert value is not None
         most = self.config.multiview.max_length
+        if augment is not None and rng is not None:
+            other = self.items.parse(name, augment(self.items.cells[name][row], rng))
+            value = value if name in self.items.whole and len(other) > most else other
+        assert value is not None
         if len(value) <= most or name in self.items.whole:
             return value
         if rng is None:

@@ -53,6 +53,7 @@ FEW: dict[str, tuple[str, dict[str, Any]]] = {
     "momentum and a queue": ("moco", {"objective.queue": 36, "batch.max_tokens": 50}),  # sequences one by one: 5 and 4
     "segments, cached": ("declutr", {"encoder.name": "hybrid", "batch.grad_cache": True}),
     "bf16": ("simclr", {"precision": "bf16", **BOTH}),
+    "ensemble": ("simclr", {"encoder.name": "ensemble", "batch.activation_checkpointing": True}),
 }
 MORE: dict[str, tuple[str, dict[str, Any]]] = {
     "residues": ("cpc", {}),
