@@ -30,7 +30,8 @@ def test_the_inverse_is_exact_to_a_hundred_thousandth(features: int, coupling: t
     assert (z - x).abs().max() > 0.1
     assert (made.inverse(z) - x).abs().max() < 1e-5
     single = flow(features, coupling, layers=4)
-    assert (single.inverse(single(x)) - x).abs().median() < 1e-5  # in single precision
+    largest = {AffineCoupling: 1e-4, SplineCoupling: 1e-2}[coupling]
+    assert (single.inverse(single(x)) - x).abs().max() < largest  # in single precision
 
 
 @COUPLINGS
