@@ -1,4 +1,4 @@
-"""Experiments on maximising mutual information: every figure and table of docs/infomax.md.
+"""Experiments on maximising mutual information, those of docs/infomax.md.
 
     python benchmarks/infomax.py DATA -o FOLDER [--figures docs/images] [--jobs 1] [--demo]
 
@@ -42,10 +42,11 @@ SEED_CLANS = {
     "PF02518": "CL0025", "PF07679": "CL0011",
 }  # fmt: skip
 """Clans of seed alignments of other families than train's; none is a clan of dev."""
-VIEWS_FAMILIES = 250
-"""Training families of the experiment on views, whose trees are inferred."""
 SEED_MEMBERS = 120
 """Members of a seed alignment, at most."""
+SEED_BANDS = [(1, 6)]
+SEED_LEVELS = [0.5, 1.0]
+"""Levels of the estimate, which few families limit."""
 
 
 def shown(row: dict[str, Any], column: str) -> str:
@@ -100,21 +101,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     console.show_messages(console.QUIET)
     training, dev = (options.data / "families" / f"{name}.sto.gz" for name in ("train", "dev"))
     sizes = DEMO if options.demo else {}
-    others = [name for name in EXPERIMENTS if name != "views"]
-    found = study(options.output, training, evaluate=dev, jobs=options.jobs, **{**sizes, "experiments": others})
-    chosen = {"training_families": VIEWS_FAMILIES, **sizes, "experiments": ["views"]}
-    found |= study(options.output / "views", training, evaluate=dev, jobs=options.jobs, **chosen)
+    found = study(options.output, training, evaluate=dev, jobs=options.jobs, **{**sizes, "experiments": EXPERIMENTS})
     for name, table in found.items():
         show(name, table)
         if options.figures is not None:
-            source = options.output / ("views" if name == "views" else "") / f"{name}.svg"
-            shutil.copyfile(source, options.figures / f"infomax-{name}.svg")
+            shutil.copyfile(options.output / f"{name}.svg", options.figures / f"infomax-{name}.svg")
     for kind in ("homologs", "profiles"):
         chosen = {**sizes, "experiments": ["critics", "boundary"], "input": kind}
         for name, table in study(options.output / kind, training, evaluate=dev, jobs=options.jobs, **chosen).items():
             show(name, table, f" ({kind})")
     if (options.data / "trees" / "pfam_seed").is_dir():
-        folder, chosen = options.output / "relations", {**sizes, "experiments": ["views"], "members": SEED_MEMBERS}
+        folder = options.output / "relations"
+        chosen = {"until_nats": SEED_LEVELS, **sizes, "experiments": ["views"], "bands": SEED_BANDS, "members": SEED_MEMBERS}
         folder.mkdir(parents=True, exist_ok=True)
         table = study(folder, seeds(options.data, folder), evaluate=dev, jobs=options.jobs, **chosen)["views"]
         show("views", table, " (seed alignments)")

@@ -40,8 +40,10 @@ class InfomaxConfig(ParallelConfig):
     """Optimiser steps of each run on families."""
     batch: Annotated[int, Field(ge=8), Cli(metavar="N")] = 128
     """Pairs in a training batch."""
-    until_nats: Annotated[Numbers, Cli(metavar="NATS,…")] = (0.25, 0.5, 1.0)
-    """Values of the estimate at which training stops in equal-information, and views are compared, in nats."""
+    until_nats: Annotated[Numbers, Cli(metavar="NATS,…")] = ()
+    """Values of the estimate at which encoders are compared, in nats.
+
+    By default 0.25, 0.5 and 1 in equal-information, and 2, 3 and 4 for views."""
     input: Annotated[Input, Cli(panel=FAMILIES)] = "halves"
     """The two views: both halves of a domain, two homologs, or both halves of a profile of three members."""
     training_families: Annotated[int, Field(ge=2), Cli(metavar="N", panel=FAMILIES)] = 800
@@ -65,7 +67,7 @@ class InfomaxConfig(ParallelConfig):
     def _check(self) -> Self:
         if not self.distances or not all(0 < t < math.inf for t in self.distances):
             raise UsageError("distances of homologs must be positive", fix="write them as 0.1,0.5,1")
-        if not self.until_nats or not all(0 < t < math.inf for t in self.until_nats):
+        if not all(0 < t < math.inf for t in self.until_nats):
             raise UsageError("until_nats must be positive", fix="write values in nats as 1,2,3")
         if not self.seeds:
             raise UsageError("at least one seed is needed", fix="write seeds with commas, as in 0,1,2")

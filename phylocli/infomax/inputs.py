@@ -32,7 +32,7 @@ from phylocli.objectives import Batch
 
 logger = logging.getLogger(__name__)
 
-VERSION = 1
+VERSION = 2
 """Raised by any change that changes the views of the same families."""
 BINS = 4
 """Bins of a view."""
@@ -47,7 +47,7 @@ FEWEST = 8
 GROUP = 3
 """Members of a profile."""
 PARTNERS = 4
-"""Pairs that each member begins, of homologs."""
+"""Training pairs that each member begins, of homologs; it begins one held-out pair."""
 _INDEX = np.full(256, -1)
 _INDEX[np.frombuffer(AMINO_ACIDS.encode(), dtype=np.uint8)] = np.arange(LETTERS)
 
@@ -95,24 +95,24 @@ class Pairs:
         held_out: of pairs of other members of the same families.
         unseen: members of families that were not trained on.
         seen: members of training families, tested on held-out ones.
-        families: code of the family of each training pair, (n,), and of each held-out one; pairs of one family are then no
-            negatives of each other. None: all other pairs are negatives, as between the halves of domains.
+        families: codes of the families, or clans, of the views of each training pair, (n, 1) if both views have the same and
+            else (n, 2); training pairs with a common code are no negatives of each other. None: all others are negatives, as
+            between the halves of domains.
     """
 
     train: tuple[Tensor, Tensor]
     held_out: tuple[Tensor, Tensor]
     unseen: Scored
     seen: Scored
-    families: tuple[Tensor, Tensor] | None = None
+    families: Tensor | None = None
 
     def batch(self, rows: Tensor) -> Batch:
         """Return which of these training pairs are negatives of each other."""
-        return Batch.of_pairs(len(rows)) if self.families is None else Batch.of_families(self.families[0][rows])
-
-    def held_out_negatives(self) -> Tensor:
-        """Return which held-out pairs are negatives of each other, (n, n)."""
-        batch = Batch.of_pairs(len(self.held_out[0])) if self.families is None else Batch.of_families(self.families[1])
-        return batch.negatives()
+        found = Batch.of_pairs(len(rows))
+        if self.families is not None:
+            codes = self.families[rows]
+            found.equal = (codes[:, None, :, None] == codes[None, :, None, :]).any(-1).any(-1)
+        return found
 
 
 def profile_halves(family: Family) -> Features:
@@ -216,9 +216,12 @@ def make_pairs(families: PathLike, evaluate: PathLike | None, folder: Path, conf
     held = [rng.random(len(family.halves)) < HELD_OUT for family in training]
     arrays: dict[str, npt.NDArray[Any]] = {}
     for name, inside in (("train", False), ("held_out", True)):
-        parts = [_paired(kind, family.halves[out == inside], rng) for family, out in zip(training, held, strict=True)]
+        partners = 1 if inside else PARTNERS
+        kept = [family.halves[out == inside] for family, out in zip(training, held, strict=True)]
+        parts = [_paired(kind, halves, partners, rng) for halves in kept]
         arrays[name] = np.concatenate(parts)
-        arrays[f"{name}_family"] = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+        if not inside:
+            arrays["train_family"] = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
     arrays |= scored_arrays(kind, families, training[: config.scored_families], held, others, rng)
     write_arrays(path, arrays)
     logger.info(
@@ -228,14 +231,17 @@ def make_pairs(families: PathLike, evaluate: PathLike | None, folder: Path, conf
     return path
 
 
-def _paired(kind: str, halves: Features, rng: np.random.Generator) -> Features:
-    """Return the pairs of views of members of one family, (pairs, 2, FEATURES), from their halves."""
+def _paired(kind: str, halves: Features, partners: int, rng: np.random.Generator) -> Features:
+    """Return the pairs of views of members of one family, (pairs, 2, FEATURES), from their halves.
+
+    Of homologs, each member begins as many pairs as it has partners.
+    """
     n = len(halves)
     if kind == "profiles":
         return _grouped(halves, rng)
     if kind == "homologs":
         whole = whole_domains(halves)
-        first = np.repeat(np.arange(n if n > 1 else 0), PARTNERS)
+        first = np.repeat(np.arange(n if n > 1 else 0), partners)
         second = (first + rng.integers(1, max(n, 2), len(first))) % max(n, 1)
         return np.stack([whole[first], whole[second]], axis=1)
     return halves
@@ -368,7 +374,6 @@ def read_pairs(path: Path) -> Pairs:
         both = (torch.from_numpy(x) - mean) / scale
         return both[:, 0].contiguous(), both[:, 1].contiguous()
 
-    codes = tuple(torch.from_numpy(arrays[f"{name}_family"]) for name in ("train", "held_out"))
-    families = None if path.name.startswith("halves") else (codes[0], codes[1])
+    families = None if path.name.startswith("halves") else torch.from_numpy(arrays["train_family"])[:, None]
     unseen, seen = (scored_part(name, arrays, mean[0], scale) for name in ("unseen", "seen"))
     return Pairs(standard(arrays["train"]), standard(arrays["held_out"]), unseen, seen, families)

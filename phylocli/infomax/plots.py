@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a4fa3", "#444444")
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a4fa3", "#444444", "#a6761d")
 GREY = "#555555"
 
 

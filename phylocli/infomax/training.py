@@ -23,7 +23,7 @@ ANY = (-math.inf, math.inf)
 QUALITIES = {"accuracy": UNIT, "knn": UNIT, "usable_nats": ANY, "seen_accuracy": UNIT}
 """Measures of quality by family, with their bounds: on members of families that were not trained on, accuracy of a linear
 probe and of the nearest neighbour and usable nats; on held-out members of training families, accuracy of a linear probe."""
-VERSION = 1
+VERSION = 2
 """Raised by any change of encoders, training or measures that changes the rows of runs."""
 EVERY = 10
 """Steps between two readings of the estimate."""
@@ -152,13 +152,15 @@ def train_until(
 def held_out_nats(towers: Towers, data: Pairs) -> float:
     """Return InfoNCE with the run's own critic on held-out pairs: a lower bound for any critic, at most log of their number.
 
-    A critic that was trained by another estimator is read by InfoNCE too, so that runs are compared on one scale.
+    All other held-out pairs are negatives, also those of one family, which training may leave out: without them, knowing one
+    of F families would show up to log of the number of pairs rather than log F. A critic that was trained by another
+    estimator is read by InfoNCE too, so that runs are compared on one scale.
     """
     a, b = data.held_out
     critic = towers.objective.critic
     assert isinstance(critic, nn.Module)
     scores = critic(towers.first(a), towers.second(b))
-    return float(infonce.bound(scores, data.held_out_negatives()))
+    return float(infonce.bound(scores, Batch.of_pairs(len(a)).negatives()))
 
 
 @torch.no_grad()

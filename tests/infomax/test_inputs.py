@@ -15,7 +15,7 @@ from phylocli.config.infomax import InfomaxConfig
 from phylocli.core.errors import BadInputError, PhylocliError
 from phylocli.critics import build_critic
 from phylocli.formats import Family, write_families
-from phylocli.infomax.inputs import BINS, FEATURES, LETTERS, make_pairs, profile_halves, read_pairs
+from phylocli.infomax.inputs import BINS, FEATURES, LETTERS, data_path, make_pairs, profile_halves, read_pairs
 from phylocli.infomax.training import Towers, descended, held_out_nats, quality_of, train
 from phylocli.objectives import build_objective
 
@@ -88,6 +88,18 @@ def test_halves_of_another_version_are_made_again(families: Path, tmp_path: Path
     before = make_pairs(families, None, tmp_path, asked)
     monkeypatch.setattr("phylocli.infomax.inputs.VERSION", 99)
     assert make_pairs(families, None, tmp_path, asked) != before
+
+
+def test_data_of_an_earlier_version_in_the_folder_are_not_read(
+    families: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = sizes(4, 20, 3)
+    with monkeypatch.context() as earlier:
+        earlier.setattr("phylocli.infomax.inputs.VERSION", 1)
+        path = data_path("halves", tmp_path, asked, families, None)
+    with path.open("wb") as stream:
+        np.savez(stream, train=np.zeros((9, 2, FEATURES), dtype=np.float32))  # the codes of families are missing
+    assert len(read_pairs(make_pairs(families, None, tmp_path, asked)).train[0]) > 9
 
 
 def test_a_family_in_both_files_is_refused(families: Path, tmp_path: Path) -> None:

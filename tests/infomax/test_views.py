@@ -8,14 +8,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 
 from phylocli.config.infomax import InfomaxConfig
+from phylocli.critics import build_critic
 from phylocli.formats import read_families, write_families
 from phylocli.infomax.experiments import simulated_views, views
 from phylocli.infomax.homologs import Homologs, make_homologs, read_homologs
-from phylocli.infomax.inputs import make_pairs, read_pairs
+from phylocli.infomax.inputs import Pairs, Scored, make_pairs, read_pairs
+from phylocli.infomax.training import Towers, held_out_nats
+from phylocli.objectives import build_objective
 from phylocli.pairs.patristic import Patristic
 from phylocli.pairs.relations import RELATIONS
 
@@ -93,19 +97,19 @@ def test_views_are_measured_at_the_end_and_at_levels_that_training_has_reached(
     longer = CONFIG.updated(steps=60)
     end = next(row for row in views.run({"view": "0:1.6"}, 0, longer, data) if row["stop"] == "end")
     level = 0.95 * end["nats"]
-    monkeypatch.setattr(views, "NATS", (-9.0, level, 99.0))
+    longer = longer.updated(until_nats=(0.001, level, 99.0))
     rows = {row["stop"]: row for row in views.run({"view": "0:1.6"}, 0, longer, data)}
     reached = f"{level:g} nats"
-    assert set(rows) == {"end", "-9 nats", reached, "99 nats"} and rows["end"] == end
+    assert set(rows) == {"end", "0.001 nats", reached, "99 nats"} == set(views.stops_of(longer)) and rows["end"] == end
     assert rows["end"]["step"] == 60 and rows["end"]["accuracy"] is not None and 0 < rows["end"]["distance"] < 1.6
-    assert rows["-9 nats"]["accuracy"] is None and rows["-9 nats"]["reached"] == 0  # an untrained encoder has it
+    assert rows["0.001 nats"]["reached"] == 1 and rows["0.001 nats"]["step"] == 0  # an untrained encoder has it
     assert 0 < rows[reached]["step"] <= 60 and rows[reached]["nats"] >= level
     assert rows["99 nats"]["reached"] == 0 and rows["99 nats"]["accuracy"] is None
 
 
 def test_a_view_without_enough_pairs_is_not_measured(data: Homologs, caplog: pytest.LogCaptureFixture) -> None:
     rows = views.run({"view": "50:60"}, 0, CONFIG, data)
-    assert [row["stop"] for row in rows] == list(views.STOPS)
+    assert [row["stop"] for row in rows] == views.stops_of(CONFIG)
     assert all(row[name] is None for row in rows for name in views.VALUES) and "fewer than 40 pairs" in caplog.text
 
 
@@ -119,17 +123,21 @@ def test_simulated_views_share_what_theory_says_and_less_at_greater_distances() 
         similar.append(float(torch.nn.functional.cosine_similarity(a, b).mean()))
         assert (np.bincount(made.unseen.family[~made.unseen.is_test]) == 2).all()
     assert similar[0] > 0.9 > similar[1] > similar[2] > -0.02
-    counts = (made.train[0] * torch.cat(made.train).std()).shape
-    assert counts == (views.MOST, 80)
+    members = made.unseen.features.reshape(110, 12, -1)
+    apart = torch.nn.functional.cosine_similarity(members[:, 0], members[:, 1])
+    assert similar[0] > apart.mean() > similar[2]  # at a distance of 1.5
 
 
 def test_views_of_homologs_are_two_members_of_one_family_and_no_negatives_of_it(source: Path, tmp_path: Path) -> None:
     made = read_pairs(make_pairs(source, None, tmp_path, CONFIG.updated(input="homologs")))
     assert made.families is not None
     a, b = made.train
+    with np.load(next(tmp_path.glob("homologs-*"))) as arrays:
+        assert len(arrays["train"]) == 4 * len(np.unique(arrays["train"][:, 0], axis=0))
+        assert len(arrays["held_out"]) == len(np.unique(arrays["held_out"][:, 0], axis=0))  # as many as members
     assert not (a == b).all(1).any()
     rows = torch.arange(len(a))
-    same = made.families[0][:, None] == made.families[0]
+    same = made.families == made.families.T
     assert (made.batch(rows).negatives() == ~same).all()
     members = {row.numpy().tobytes() for row in a}
     assert all(row.numpy().tobytes() in members for row in b)
@@ -150,3 +158,61 @@ def test_profiles_are_means_of_members_and_share_none_between_the_probes_parts(s
         shots = one["unseen_features"][one["unseen_family"] == 0]
         assert np.allclose(three["unseen_features"][0], shots[:3].mean(0)) and means.shape == (80,)
         assert np.allclose(three["unseen_features"][1], shots[3:6].mean(0))
+
+
+def test_no_pair_of_unrelated_views_is_contrasted_with_a_homolog_of_either_member(data: Homologs) -> None:
+    for view in (views.UNRELATED, views.CLAN, "0:1.6"):
+        (rows, _), _ = views.choose(data, view, np.random.default_rng(0))
+        made = Pairs((data.features,) * 2, (data.features,) * 2, data.unseen, data.seen, torch.from_numpy(data.clan[rows]))
+        free = made.batch(torch.arange(len(rows))).negatives().numpy()
+        clans = data.clan[rows]
+        homologous = np.zeros_like(free)
+        for k in range(2):
+            for other in range(2):
+                homologous |= clans[:, None, k] == clans[None, :, other]
+        assert (free == ~homologous).all() and not np.diag(free).any()
+        assert free.any() or view != views.UNRELATED
+
+
+@pytest.mark.parametrize("families", [2, 14])
+def test_knowing_the_family_alone_reads_at_most_the_log_of_the_number_of_families(families: int) -> None:
+    code = torch.arange(512) % families
+    features = torch.eye(families)[code]
+    nothing = Scored(features, code.numpy(), np.zeros(512, dtype=bool))
+    pairs = Pairs((features, features), (features, features), nothing, nothing, code[:, None])
+    critic = build_critic("cosine", families, {"temperature": 0.05})
+    same = torch.nn.Identity()
+    found = held_out_nats(Towers(same, same, build_objective("infonce", critic)), pairs)
+    assert found == pytest.approx(np.log(families), abs=0.02)
+
+
+def test_bands_have_equal_numbers_of_different_pairs(data: Homologs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(views, "FEWEST", 2)
+    config = CONFIG.updated(bands=((0.0, 0.8), (0.8, 1.6), (50.0, 60.0)))
+    most = views.equal_sizes(data, config)
+    found = [views.choose(data, view, np.random.default_rng(0), most) for view in views.bands_of(config)[:2]]
+    everything = [views.choose(data, view, np.random.default_rng(0)) for view in views.bands_of(config)[:2]]
+    for part in range(2):
+        assert [len(chosen[part][0]) for chosen in found] == [most[part]] * 2
+        assert min(len(chosen[part][0]) for chosen in everything) == most[part] >= 2
+        assert all(len(np.unique(chosen[part][0], axis=0)) == most[part] for chosen in found)
+
+
+def test_every_view_and_level_is_in_the_figure() -> None:
+    config = CONFIG.updated(until_nats=tuple(range(1, 8)), bands=((0, 1), (1, 2)))
+    rows = []
+    for k, cell in enumerate(views.cells(config)):
+        stops = views.stops_of(config) if k else [views.END]
+        for stop in stops:
+            row = dict.fromkeys(views.VALUES, 1.0) | ({"nats": None} if not k else {})
+            ends = {f"{name}{end}": row[name] for name in row for end in ("_low", "_high")}
+            rows.append({**cell, "stop": stop, **row, **ends, "distance": None if k in (0, 3, 4) else 0.5 + k})
+    table = pl.DataFrame(rows, infer_schema_length=None)
+    measured = table.filter(~pl.col("view").is_in([*views.RELATED]))
+    assert len(views.draw(measured, measured, config).axes[1].containers) == 3  # all bands, clan and unrelated
+    figure = views.draw(table, table, config)
+    shown = {text for panel in figure.axes for text in panel.get_legend_handles_labels()[1]}
+    assert {str(cell["view"]) for cell in views.cells(config)} - set(views.bands_of(config)) <= shown
+    assert {f"at {stop}" for stop in views.stops_of(config)[1:]} <= shown
+    colours = {line.get_color() for line in figure.axes[1].lines} | {c[0].get_color() for c in figure.axes[1].containers}
+    assert len(colours) == 6  # of the bands and of each other view

@@ -19,7 +19,7 @@ from phylocli.objectives import build_objective
 TITLE = "Critic capacity"
 ABOUT = (
     "Perceptron encoders trained by InfoNCE and by the Jensen–Shannon objective with critics of increasing capacity: "
-    "estimated information of held-out halves, and quality by family of members of unseen families. Larger critics: larger "
+    "estimated information of held-out pairs, and quality by family of members of unseen families. Larger critics: larger "
     "points."
 )
 BY = ("estimator", "critic")

@@ -18,7 +18,7 @@ from phylocli.objectives import build_objective
 
 TITLE = "Architecture against estimator at equal information"
 ABOUT = (
-    "Encoders trained until InfoNCE of held-out halves, computed with the run's own critic, reaches a value in nats (the "
+    "Encoders trained until InfoNCE of held-out pairs, computed with the run's own critic, reaches a value in nats (the "
     "stopping rule --until-nats); then their quality by family of members of unseen families."
 )
 BY = ("encoder", "estimator", "until_nats")
@@ -26,6 +26,8 @@ VALUES = {"reached": (0.0, 1.0), "step": ANY, "nats": ANY, **QUALITIES}
 DATA = "pairs"
 OPTIONS = ("steps", "batch", "until_nats")
 VERSION = 1
+LEVELS = (0.25, 0.5, 1.0)
+"""Values of the estimate if `until_nats` names none."""
 ENCODERS = ("linear", "perceptron", "convolutional")
 ESTIMATORS = ("infonce", "nwj", "jsd", "dv", "smile:loss=clipped")
 """SMILE by its own loss: with the other one, the Jensen–Shannon objective, its runs would be those of `jsd`."""
@@ -34,7 +36,7 @@ PATIENCE = 2
 
 
 def cells(config: InfomaxConfig) -> list[Cell]:
-    """Return every encoder and estimator; a run passes all values of `until_nats`."""
+    """Return every encoder and estimator; a run passes all levels of the estimate."""
     return [{"encoder": encoder, "estimator": estimator} for encoder in ENCODERS for estimator in ESTIMATORS]
 
 
@@ -45,10 +47,8 @@ def run(cell: Cell, seed: int, config: InfomaxConfig, data: Pairs) -> list[Row]:
     objective = build_objective(estimator.name, build_critic("bilinear", OUTPUT), estimator.parameters)
     encoders = [build_encoder(str(cell["encoder"]), 2 * seed + k) for k in range(2)]
     towers = Towers(encoders[0], encoders[1], objective)
-    steps = PATIENCE * config.steps
-    return [
-        {**cell, **row} for row in train_until(towers, data, config.until_nats, steps=steps, batch=config.batch, seed=seed)
-    ]
+    steps, levels = PATIENCE * config.steps, config.until_nats or LEVELS
+    return [{**cell, **row} for row in train_until(towers, data, levels, steps=steps, batch=config.batch, seed=seed)]
 
 
 def draw(table: pl.DataFrame, summary: pl.DataFrame, config: InfomaxConfig) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +15,8 @@ from torch import Tensor
 from phylocli.config.infomax import SHOTS, InfomaxConfig
 from phylocli.core.alphabet import AMINO_ACIDS
 from phylocli.infomax.experiments import Cell, Row, seeded
-from phylocli.infomax.experiments.views import COUNT, END, EVALUATED, MEASURED, MOST, STOPS, UNTRAINED, contrasted
+from phylocli.infomax.experiments import views as real
+from phylocli.infomax.experiments.views import COUNT, END, EVALUATED, MEASURED, MOST, UNTRAINED, contrasted, stops_of
 from phylocli.infomax.inputs import BINS, FEATURES, Pairs, Scored
 from phylocli.infomax.plots import COLOURS, GREY, curve, label, legend, panels
 from phylocli.simulate import Substitutions
@@ -31,8 +33,8 @@ VALUES = {
     **{name: bounds for name, bounds in MEASURED.items() if name != "seen_accuracy"}, "distance": COUNT, "true_nats": COUNT,
 }  # fmt: skip
 DATA = "none"
-OPTIONS = ("steps", "batch", "alpha")
-VERSION = 1
+OPTIONS = ("steps", "batch", "until_nats", "alpha")
+VERSION = 1 + real.VERSION  # with which it shares the training
 DISTANCES = (0.1, 0.3, 0.7, 1.5, 3.0, 6.0, 12.0)
 SITES = 64
 FAMILIES, MEMBERS, DISTANCE = 110, 12, 1.5
@@ -105,8 +107,9 @@ def draw(table: pl.DataFrame, summary: pl.DataFrame, config: InfomaxConfig) -> A
     known = summary.filter(pl.col("accuracy").is_not_null())
     untrained = known.filter(pl.col("view") == UNTRAINED)["accuracy"][0]
     trained = known.filter(pl.col("distance").is_not_null()).sort("distance")
-    for colour, stop in zip(COLOURS, STOPS, strict=False):
-        name, part = (f"after {config.steps} steps" if stop == END else f"at {stop}"), trained.filter(pl.col("stop") == stop)
+    for colour, stop in zip(itertools.cycle(COLOURS), stops_of(config), strict=False):
+        name = f"after {config.steps} steps" if stop == END else f"at {stop}"
+        part = trained.filter((pl.col("stop") == stop) & (pl.col("step") > 0))
         curve(by_distance, part, "distance", "accuracy", colour, name)
         curve(by_nats, part, "true_nats", "accuracy", colour, name)
     for panel in (by_distance, by_nats):

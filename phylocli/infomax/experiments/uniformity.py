@@ -17,7 +17,7 @@ from phylocli.infomax.experiments import Cell, Row, seeded
 from phylocli.infomax.inputs import Pairs
 from phylocli.infomax.plots import label, legend, panels
 from phylocli.infomax.training import QUALITIES, Towers, quality, train
-from phylocli.objectives import build_objective
+from phylocli.objectives import Batch, build_objective
 from phylocli.objectives.align_uniform import alignment, uniformity
 from phylocli.statistics.bootstrap import Estimate, interval, replicate
 
@@ -52,7 +52,7 @@ def cells(config: InfomaxConfig) -> list[Cell]:
 
 @seeded
 def run(cell: Cell, seed: int, config: InfomaxConfig, data: Pairs) -> list[Row]:
-    """Train, and measure alignment and uniformity (t = 2) of held-out halves."""
+    """Train, and measure alignment and uniformity (t = 2) of held-out pairs."""
     first, second = (build_encoder("perceptron", 2 * seed + k) for k in range(2))
     skipped = 0
     if cell["objective"] != "untrained":
@@ -65,7 +65,7 @@ def run(cell: Cell, seed: int, config: InfomaxConfig, data: Pairs) -> list[Row]:
     a, b = data.held_out
     with torch.no_grad():
         x, y = first(a), second(b)
-        free = data.held_out_negatives()
+        free = Batch.of_pairs(len(data.held_out[0])).negatives()
         spread = (uniformity(x, free) + uniformity(y, free)) / 2
         near = alignment(x, y)
     return [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 from typing import Any
@@ -33,25 +34,24 @@ ABOUT = (
 BY = ("view", "stop")
 COUNT = (0.0, math.inf)
 MEASURED = {"reached": (0.0, 1.0), "step": COUNT, "nats": ANY, **QUALITIES}
-FACTS = {"distance": COUNT, "pairs": COUNT, "families": COUNT}
+FACTS = {"distance": COUNT, "pairs": COUNT, "held_out": COUNT, "families": COUNT}
 VALUES = {**MEASURED, **FACTS}
 DATA = "homologs"
-OPTIONS = ("steps", "batch")
-VERSION = 1
+OPTIONS = ("steps", "batch", "until_nats", "bands")
+VERSION = 2
 TEMPERATURE = 0.1
 END = "end"
-"""Where a run is measured besides the levels of `NATS`: after all steps."""
-NATS = (2.0, 3.0, 4.0)
-"""Values of the estimate at which views are compared; those that an untrained encoder has already are left out."""
-STOPS = (END, *(f"{level:g} nats" for level in NATS))
+"""Where a run is measured besides the levels of the estimate: after all steps."""
+LEVELS = (2.0, 3.0, 4.0)
+"""Values of the estimate at which views are compared if `until_nats` names none."""
 UNTRAINED, CLAN, UNRELATED = "untrained", "clan", "unrelated"
 RELATED = {"orthologs": ORTHOLOG, "paralogs": PARALOG}
 MOST = 6000
-"""Maximum number of training pairs of a view, so that views differ in distance rather than in number."""
+"""Maximum number of training pairs of a view."""
 EVALUATED = 512
-"""Held-out pairs of a view; with fewer, they are drawn again. The ceiling of the estimate is at most log 512 = 6.2 nats."""
+"""Maximum number of held-out pairs of a view; the ceiling of the estimate is at most log 512 = 6.2 nats."""
 FEWEST = 40
-"""Minimum number of different held-out pairs of a view."""
+"""Minimum number of training and of held-out pairs of a view."""
 MATCHED = 0.25
 """Width of the bins of distance within which there are equally many orthologs and paralogs of each family."""
 
@@ -66,6 +66,11 @@ def bands_of(config: InfomaxConfig) -> list[str]:
     return [f"{low:g}:{high:g}" for low, high in config.bands]
 
 
+def stops_of(config: InfomaxConfig) -> list[str]:
+    """Return the names of where a run is measured."""
+    return [END, *(f"{level:g} nats" for level in config.until_nats or LEVELS)]
+
+
 @seeded
 def run(cell: Cell, seed: int, config: InfomaxConfig, data: Homologs) -> list[Row]:
     """Train, and measure where each level is reached and at the end; None where a view has too few pairs."""
@@ -73,26 +78,27 @@ def run(cell: Cell, seed: int, config: InfomaxConfig, data: Homologs) -> list[Ro
     if view == UNTRAINED:
         views = Pairs((data.features[:1],) * 2, (data.features[:1],) * 2, data.unseen, data.seen)
         return [{**cell, **facts, **row} for row in contrasted(views, seed, config, steps=0)]
-    (train, distances), (held_out, _) = choose(data, view, np.random.default_rng(seed))
-    if min(len(np.unique(rows, axis=0)) for rows in (train, held_out)) < FEWEST:
+    most = (MOST, EVALUATED) if view in RELATED else equal_sizes(data, config)
+    (train, distances), (held_out, _) = choose(data, view, np.random.default_rng(seed), most)
+    if min(len(train), len(held_out)) < FEWEST:
         logger.warning(f"views: fewer than {FEWEST} pairs for {view}; not measured")
         missing = dict.fromkeys(VALUES)
-        return [{**cell, "stop": stop, **missing} for stop in STOPS]
-    codes = [torch.from_numpy(data.clan[rows[:, 0]]) for rows in (train, held_out)]
+        return [{**cell, "stop": stop, **missing} for stop in stops_of(config)]
     parts = [(data.features[rows[:, 0]], data.features[rows[:, 1]]) for rows in (train, held_out)]
-    views = Pairs(parts[0], parts[1], data.unseen, data.seen, (codes[0], codes[1]))
+    views = Pairs(parts[0], parts[1], data.unseen, data.seen, torch.from_numpy(data.clan[train]))
     mean = float(distances.mean()) if np.isfinite(distances).all() else None
-    facts = {"distance": mean, "pairs": len(train), "families": len(np.unique(data.family[train]))}
+    facts = {"distance": mean, "pairs": len(train), "held_out": len(held_out)}
+    facts["families"] = len(np.unique(data.family[train]))
     return [{**cell, **facts, **row} for row in contrasted(views, seed, config, steps=config.steps)]
 
 
 def contrasted(views: Pairs, seed: int, config: InfomaxConfig, *, steps: int) -> list[Row]:
-    """Train one encoder of both views by InfoNCE on cosines; return what is measured at each of `STOPS`.
+    """Train one encoder of both views by InfoNCE on cosines; return what is measured at each of `stops_of(config)`.
 
     Args:
         views: the pairs.
         seed: of the weights and the batches.
-        config: batch size.
+        config: batch size, and levels of the estimate; one that the untrained encoder has is reached at step 0.
         steps: number of steps; 0: an untrained encoder, which is measured at the end only.
     """
     encoder = build_encoder("perceptron", seed)
@@ -103,10 +109,8 @@ def contrasted(views: Pairs, seed: int, config: InfomaxConfig, *, steps: int) ->
     rows: list[Row] = []
     # The estimate of near pairs rises within a few steps, so it is read after each.
     size = {"steps": steps, "batch": config.batch, "seed": seed}
-    for row in train_until(towers, views, NATS, **size, every=1, at_end=True):
+    for row in train_until(towers, views, config.until_nats or LEVELS, **size, every=1, at_end=True):
         level = row.pop("until_nats")
-        if level is not None and row["step"] == 0:
-            row |= {"reached": 0.0, **dict.fromkeys(("step", "nats", *QUALITIES))}
         rows.append({"stop": END if level is None else f"{level:g} nats", **row})
     return rows
 
@@ -115,18 +119,34 @@ Chosen = tuple[Codes, npt.NDArray[np.float64]]
 """Pairs as numbers of members, (p, 2), and their distances, (p,), NaN if unknown."""
 
 
-def choose(data: Homologs, view: str, rng: np.random.Generator) -> tuple[Chosen, Chosen]:
-    """Return training pairs, at most `MOST`, and `EVALUATED` held-out pairs of a view of real families.
+def equal_sizes(data: Homologs, config: InfomaxConfig) -> tuple[int, int]:
+    """Return the numbers of training and of held-out pairs of every band: those of the band that has fewest.
+
+    Views then differ in distance rather than in number, and the estimates have one ceiling. Bands that are not measured,
+    because they have fewer than `FEWEST` pairs, do not count.
+    """
+    out = data.is_held_out[data.pairs[:, 0]]
+    inside = [(data.distance >= low) & (data.distance < high) for low, high in config.bands]
+    counts = [(int((band & ~out).sum()), int((band & out).sum())) for band in inside]
+    known = [count for count in counts if min(count) >= FEWEST]
+    return min([MOST, *(train for train, _ in known)]), min([EVALUATED, *(held_out for _, held_out in known)])
+
+
+def choose(
+    data: Homologs, view: str, rng: np.random.Generator, most: tuple[int, int] = (MOST, EVALUATED)
+) -> tuple[Chosen, Chosen]:
+    """Return different training and held-out pairs of a view of real families.
 
     Args:
         data: the homologs.
         view: a band such as `0.5:1`, `clan` (members of two families of a clan), `unrelated`, `orthologs` or `paralogs`.
         rng: random numbers.
+        most: maximum numbers of training and held-out pairs.
     """
     found = []
-    for held_out in (False, True):
+    for held_out, size in zip((False, True), most, strict=True):
         if view in (CLAN, UNRELATED):
-            rows = _across(data, np.flatnonzero(data.is_held_out == held_out), view == CLAN, rng)
+            rows = _across(data, np.flatnonzero(data.is_held_out == held_out), view == CLAN, rng)[:size]
             distance = np.full(len(rows), math.nan)
         else:
             inside = np.flatnonzero(data.is_held_out[data.pairs[:, 0]] == held_out)
@@ -135,11 +155,8 @@ def choose(data: Homologs, view: str, rng: np.random.Generator) -> tuple[Chosen,
             else:
                 low, high = (float(end) for end in view.split(":"))
                 inside = inside[(data.distance[inside] >= low) & (data.distance[inside] < high)]
-            inside = rng.permutation(inside)[:MOST]
+            inside = rng.permutation(inside)[:size]
             rows, distance = data.pairs[inside], data.distance[inside]
-        if held_out and len(rows):
-            picked = np.resize(rng.permutation(len(rows)), EVALUATED)
-            rows, distance = rows[picked], distance[picked]
         found.append((rows, distance))
     return found[0], found[1]
 
@@ -172,9 +189,10 @@ def draw(table: pl.DataFrame, summary: pl.DataFrame, config: InfomaxConfig) -> A
     by_distance, by_nats, estimate = found
     known = summary.filter(pl.col("accuracy").is_not_null())
     bands = known.filter(pl.col("view").is_in(bands_of(config))).sort("distance")
-    for colour, stop in zip(COLOURS, STOPS, strict=False):
+    for colour, stop in zip(itertools.cycle(COLOURS), stops_of(config), strict=False):
         name = f"after {config.steps} steps" if stop == END else f"at {stop}"
-        curve(by_distance, bands.filter(pl.col("stop") == stop), "distance", "accuracy", colour, name)
+        part = bands.filter((pl.col("stop") == stop) & (pl.col("step") > 0))  # others show the untrained encoder
+        curve(by_distance, part, "distance", "accuracy", colour, name)
     ended = bands.filter(pl.col("stop") == END)
     curve(by_nats, ended, "nats", "accuracy", COLOURS[0], "homologs, by band")
     for point in ended.to_dicts():
@@ -182,7 +200,9 @@ def draw(table: pl.DataFrame, summary: pl.DataFrame, config: InfomaxConfig) -> A
         by_nats.annotate(point["view"], at, xytext=(4, 4), textcoords="offset points", fontsize=7, color=COLOURS[0])
     curve(estimate, ended, "distance", "nats", COLOURS[0], "homologs, by band")
     others = known.filter((pl.col("stop") == END) & ~pl.col("view").is_in(bands_of(config))).to_dicts()
-    for colour, other in zip(COLOURS[4:], others, strict=False):
+    colours = dict(zip((UNTRAINED, CLAN, UNRELATED, *RELATED), COLOURS[4:], strict=True))
+    for other in others:
+        colour = colours[other["view"]]
         if other["nats"] is None:
             for panel in (by_distance, by_nats):
                 panel.axhline(other["accuracy"], color=colour, linewidth=1, linestyle="--", label=other["view"])
@@ -193,11 +213,12 @@ def draw(table: pl.DataFrame, summary: pl.DataFrame, config: InfomaxConfig) -> A
         )  # fmt: skip
         if other["distance"] is not None:
             curve(by_distance, pl.DataFrame([other]), "distance", "accuracy", colour, other["view"], marker="s")
-    estimate.axhline(math.log(EVALUATED), color=GREY, linewidth=0.8, linestyle="--")
+    held_out = int(ended["held_out"][0]) if len(ended) else EVALUATED
+    estimate.axhline(math.log(held_out), color=GREY, linewidth=0.8, linestyle="--")
     distance = "distance of the views, substitutions per site"
     label(by_distance, distance, "accuracy of a linear probe", "unseen families")
     label(by_nats, "estimate on held-out pairs, nats", "accuracy of a linear probe", f"after {config.steps} steps")
-    label(estimate, distance, "estimate, nats", f"dashed: ceiling, log {EVALUATED}")
+    label(estimate, distance, "estimate, nats", f"dashed: ceiling, log {held_out}")
     legend(by_distance)
     legend(by_nats)
     return figure
