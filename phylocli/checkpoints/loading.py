@@ -325,6 +325,8 @@ def _stripped(model: Any) -> Any:
     for name in ("contact_head", "shared"):  # weights that no embedding depends on, and a second name of T5's tokens
         if hasattr(model, name):
             setattr(model, name, None)
+    if getattr(model, "pooler", None) is not None:  # no token depends on it, and a checkpoint may lack its weights
+        model.pooler = torch.nn.Identity()
     return model
 
 

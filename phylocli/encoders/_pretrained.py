@@ -5,13 +5,18 @@ Low-rank updates: Hu et al. 2021, arXiv 2106.09685.
 
 from __future__ import annotations
 
-from typing import Any, Self
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from phylocli.checkpoints import finding, loading, store
 from phylocli.core.errors import UsageError
 from phylocli.encoders import _unpadded
+
+Tokens = TypeVar("Tokens")
 
 MODES = ("frozen", "lora", "full")
 
@@ -46,6 +51,21 @@ class LowRank(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return (…, out) from (…, in)."""
         return self.base(x) + self.scale * self.up(self.down(x))
+
+
+def read_checkpoint(
+    checkpoint: str, revision: str, load: Callable[[Path], tuple[Any, Tokens]]
+) -> tuple[Any, Tokens, dict[str, Any], str]:
+    """Return a backbone, its tokens, its configuration, and the revision: the commit, if the checkpoint is of the hub.
+
+    Args:
+        checkpoint, revision: as for `phylocli.checkpoints.finding.find`.
+        load: reads the backbone and the tokens of a folder.
+    """
+    folder = finding.find(checkpoint, revision)
+    source = store.verify(folder)
+    module, reading = load(folder)
+    return module, reading, loading.describe(folder), source.commit if source else revision
 
 
 def check_mode(encoder: str, mode: str, rank: int, project: int) -> None:

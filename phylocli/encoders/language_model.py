@@ -19,10 +19,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from phylocli.checkpoints import finding, loading, store
+from phylocli.checkpoints import loading
 from phylocli.checkpoints.text_tokenization import TextTokenization
 from phylocli.core.errors import UsageError
-from phylocli.encoders._pretrained import PretrainedEncoder, check_mode
+from phylocli.encoders._pretrained import PretrainedEncoder, check_mode, read_checkpoint
 
 PRESETS: dict[str, dict[str, object]] = {
     "tiny": {"checkpoint": "sentence-transformers/paraphrase-MiniLM-L3-v2"},  # 17 M parameters, 384 features
@@ -81,11 +81,9 @@ class Encoder(PretrainedEncoder):
                     fix="set its parameter checkpoint to a folder or a model of the hub, such as "
                     "sentence-transformers/all-MiniLM-L6-v2",
                 )
-            folder = finding.find(checkpoint, revision)
-            source = store.verify(folder)
-            module, reading = loading.load_text(folder, checkpoint, max_length)
-            backbone = loading.describe(folder)
-            revision = source.commit if source else revision
+            module, reading, backbone, revision = read_checkpoint(
+                checkpoint, revision, lambda folder: loading.load_text(folder, checkpoint, max_length)
+            )
         else:
             module, reading = loading.build(backbone), TextTokenization.from_json(tokens)
         super().__init__(module, mode=mode, rank=rank, alpha=alpha, project=project)

@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from phylocli.checkpoints import finding, loading, store
+from phylocli.checkpoints import loading
 from phylocli.checkpoints.tokenization import ESM_VOCABULARY, Tokenization
 from phylocli.core.errors import BadInputError, UsageError
-from phylocli.encoders._pretrained import PretrainedEncoder, check_mode
+from phylocli.encoders._pretrained import PretrainedEncoder, check_mode, read_checkpoint
 
 ALPHABETS = ("protein",)
 
@@ -82,11 +82,9 @@ class Encoder(PretrainedEncoder):
                 fix="set encoder.parameters.checkpoint to a folder or a model of the hub, such as facebook/esm2_t6_8M_UR50D",
             )
         if backbone is None:
-            folder = finding.find(checkpoint, revision)
-            source = store.verify(folder)
-            module, reading = loading.load(folder, checkpoint)
-            backbone = loading.describe(folder)
-            revision = source.commit if source else revision
+            module, reading, backbone, revision = read_checkpoint(
+                checkpoint, revision, lambda folder: loading.load(folder, checkpoint)
+            )
         else:
             module = loading.build(backbone)
             reading = (

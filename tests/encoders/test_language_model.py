@@ -86,6 +86,20 @@ def test_each_mode_trains_what_it_says_and_its_folder_needs_no_checkpoint(
     assert np.array_equal(again.embed("text", TEXTS), whole.embed("text", TEXTS))
 
 
+@pytest.mark.parametrize("kind", ["bert", "roberta"])
+def test_a_pooler_which_no_token_depends_on_is_no_part_of_the_model(
+    kind: str, checkpoint: Callable[[str], Path], tmp_path: Path
+) -> None:
+    made = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)  # of weights that the checkpoint lacks
+        made.append(build(checkpoint(kind), mode="full").train())
+    assert made[0].fingerprint == made[1].fingerprint
+    assert not any("pooler" in name for name in made[0].state_dict())
+    made[0](*pad_batch(values_of(made[0]))).square().sum().backward()
+    assert all(p.grad is not None for p in made[0].parameters() if p.requires_grad)
+
+
 def test_the_fingerprint_depends_on_the_vocabulary(checkpoint: Callable[[str], Path], tmp_path: Path) -> None:
     folder = shutil.copytree(checkpoint("bert"), tmp_path / "other")
     rules = (folder / "tokenizer.json").read_text()

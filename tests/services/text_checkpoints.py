@@ -20,10 +20,11 @@ def _bert(transformers: Any) -> Any:
 
 
 def _roberta(transformers: Any) -> Any:
+    """Return a masked language model, which has no weights of a pooler."""
     config = transformers.RobertaConfig(
         vocab_size=len(WORDS), max_position_embeddings=POSITIONS, pad_token_id=3, initializer_range=SPREAD, **SHAPE
     )
-    return transformers.RobertaModel(config)
+    return transformers.RobertaForMaskedLM(config)
 
 
 def _distilbert(transformers: Any) -> Any:
