@@ -89,6 +89,13 @@ class ClusterConfig(Config):
             raise UsageError(f"{self.address!r} is not the address of a scheduler", fix="write it as tcp://host:8786")
         return self
 
+    @property
+    def expected_workers(self) -> int:
+        """Number of workers that are started; 1 if a running scheduler has them."""
+        if self.adapt is not None:
+            return self.adapt[1]
+        return self.workers or (available_cores() if self.type == LOCAL else 1)
+
     @classmethod
     def parse(cls, text: str) -> ClusterConfig:
         """Return the cluster that the value of `--cluster` describes.
@@ -172,6 +179,13 @@ class ParallelConfig(Config):
         return self.jobs == 1 and self.cluster is None
 
     @property
+    def workers(self) -> int:
+        """Number of processes or workers, as far as it is known before they are there: at least 1."""
+        if self.cluster is None:
+            return self.jobs or available_cores()
+        return ClusterConfig.parse(self.cluster).expected_workers
+
+    @property
     def threads_each(self) -> int:
         """Number of threads for each process or worker: the cores of this machine divided among `jobs`; 1 on a cluster."""
-        return 1 if self.cluster is not None else threads_each(self.jobs or available_cores())
+        return 1 if self.cluster is not None else threads_each(self.workers)

@@ -60,17 +60,16 @@ def nearest(
     return best_rows(len(queries), len(table), k, lambda part: table_blocks(table, queries[part]), leave_out)
 
 
-def table_blocks(table: EmbeddingTable, queries: FloatArray, first: int = 0) -> Iterator[Block]:
-    """Yield the blocks of a table, with the cosines of queries.
-
-    Args:
-        table: the table.
-        queries: unit vectors (n, D).
-        first: number of the table's first row, if it is a part of another one.
-    """
+def table_blocks(table: EmbeddingTable, queries: FloatArray) -> Iterator[Block]:
+    """Yield the blocks of a table, with the cosines of queries, unit vectors (n, D)."""
     for start, vectors in table.blocks():
-        columns = torch.from_numpy(np.ascontiguousarray(vectors)).T
-        yield first + start, len(vectors), functools.partial(_cosines, queries, columns)
+        yield block_of(start, vectors, queries)
+
+
+def block_of(start: int, vectors: FloatArray, queries: FloatArray) -> Block:
+    """Return consecutive rows, (rows, D), as a block that begins with row `start`."""
+    columns = torch.from_numpy(np.ascontiguousarray(vectors)).T
+    return start, len(vectors), functools.partial(_cosines, queries, columns)
 
 
 def _cosines(queries: FloatArray, columns: Tensor, part: slice) -> Tensor:

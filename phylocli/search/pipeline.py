@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from phylocli.config.parallel import LOCAL, ClusterConfig
 from phylocli.config.search import SearchConfig
 from phylocli.core import console
 from phylocli.core.errors import BadInputError, UsageError, unknown_name
@@ -23,8 +24,9 @@ from phylocli.embed import load_model
 from phylocli.executors import Work, run_all
 from phylocli.formats.embeddings import EmbeddingTable
 from phylocli.formats.provenance import write_sidecar
-from phylocli.formats.streams import STDIO, PathLike, at_rest, suffix_of
+from phylocli.formats.streams import STDIO, PathLike, at_rest, display_name, suffix_of
 from phylocli.formats.tables import TABLES, TableFormat, TableWriter, format_of, hits_schema, parse_format
+from phylocli.models.device import choose_device
 from phylocli.search.background import FEWEST, Background
 from phylocli.search.blast_tabular import SUFFIX, BlastTabularWriter
 from phylocli.search.exact import Neighbours, nearest
@@ -224,6 +226,7 @@ class _Search:
                     fix="give --threads, or use --quantise instead of --approximate",
                 )
             )
+        self._config = config = self._divided(targets, searched)
         if config.reranks and isinstance(asked, EmbeddingTable):
             raise UsageError("alignment needs the query sequences", fix="give the queries as FASTA")
         if config.reranks and sequences is None:
@@ -263,16 +266,48 @@ class _Search:
         self._find()
         self._rerank(sequences, code, report=sequences is not searched)
 
-    def _find(self) -> None:
-        """Find the nearest rows of each query and compute their E-values."""
-        config, table = self._config, self.targets.table
-        if not table.files:
-            self._config = config = config.undivided(
+    def _divided(self, targets: object, searched: EmbeddingTable | Sequences) -> SearchConfig:
+        """Return the configuration, without jobs and cluster if the search cannot be divided among them.
+
+        Args:
+            targets: as given, or the temporary copy of a pipe.
+            searched: the opened table, or sequences, which will be embedded.
+
+        Raises:
+            UsageError: the call gives jobs or a cluster, but the targets are in memory, or in a temporary file that workers
+                cannot open, or hits would be aligned on an accelerator.
+        """
+        config = self._config
+        if not (searched.files if isinstance(searched, EmbeddingTable) else isinstance(searched, str | os.PathLike)):
+            config = config.undivided(
                 UsageError(
                     "--jobs and --cluster search Parquet tables with a column of vectors only",
                     fix="write the table as Parquet",
                 )
             )
+        elsewhere = config.cluster is not None and ClusterConfig.parse(config.cluster).type != LOCAL
+        copied = isinstance(targets, Path) and display_name(targets) != str(targets)
+        if elsewhere and (copied or not isinstance(searched, EmbeddingTable)):
+            config = config.undivided(
+                UsageError(
+                    f"--cluster {config.cluster} searches tables in files that its workers can open",
+                    why=f"{'a pipe is copied' if copied else 'sequences are embedded'} to a temporary file of this machine",
+                    fix="write the table to a file in a folder that all machines see: phylocli embed FASTA -o FILE.parquet",
+                )
+            )
+        if config.rerank is not None and not config.in_process:
+            device = targets.embedder.model.device if isinstance(targets, PreparedTable) else choose_device(config.device)
+            if device.type != "cpu":
+                config = config.undivided(
+                    UsageError(
+                        "--jobs and --cluster align hits on processors only", fix="give --device cpu, or leave them out"
+                    )
+                )
+        return config
+
+    def _find(self) -> None:
+        """Find the nearest rows of each query and compute their E-values."""
+        config, table = self._config, self.targets.table
         logger.info(f"{counted(len(self.queries.ids), 'query')} against {counted(len(table), 'row')}")
         own = _own_rows(self.queries, table) if config.exclude_self else None
         vectors, k = self.queries.vectors, config.nearest
@@ -312,10 +347,6 @@ class _Search:
             hit = {table.ids[row] for row in np.unique(self._found.rows) if row >= 0}
             residues = read_residues(hit, sequences, code, report=report)
         aligner = self.targets.residue_alignment if config.rerank is not None else None
-        if aligner is not None and self.targets.embedder.model.device.type != "cpu":
-            self._config = config = config.undivided(
-                UsageError("--jobs and --cluster align hits on processors only", fix="give --device cpu, or leave them out")
-            )
         self._reranking = Reranking(config, aligner, residues, len(table))
         self.evalue = self._reranking.evalue
         self.schema = hits_schema(residues=aligner is not None, aligned=config.align)

@@ -1,14 +1,18 @@
 """Search in pieces, in processes or on a cluster: slices of the queries times shards of the targets, merged exactly.
 
 A piece returns the best keys of its queries among the rows of its shard (`exact.best_keys`). Blocks of rows and slices of
-queries have the sizes of a search in one process, so that the products, and with them the hits, are the same.
+queries have the sizes of a search in one process, so that the products, and with them the hits, are the same. There are as
+many pieces as workers or more, if the blocks and the row groups of the files allow it.
 """
 
 from __future__ import annotations
 
+import bisect
 import functools
+import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
 
@@ -18,16 +22,17 @@ from phylocli.config.parallel import ParallelConfig
 from phylocli.core import console
 from phylocli.core.threads import limit_threads
 from phylocli.executors import Work, run_all
-from phylocli.formats.embeddings import EmbeddingTable
+from phylocli.formats.embeddings import EmbeddingTable, unit
+from phylocli.formats.embeddings.table import batches_of, row_groups_of, vectors_of
 from phylocli.search.database import FloatArray, IntArray
-from phylocli.search.exact import STEP, Block, Neighbours, best_keys, neighbours_of, table_blocks
+from phylocli.search.exact import STEP, Block, Neighbours, best_keys, block_of, neighbours_of
 from phylocli.search.indices.quantised import BLOCK, Codes, Layout, mapped
 
 QUERIES_EACH = 16 * STEP
-"""Number of queries of a piece."""
+"""Maximum number of queries of a piece."""
 
 ROWS_EACH = 4 * BLOCK
-"""Number of rows of a piece, or those of a file that has more."""
+"""Maximum number of rows of a piece, unless a file cannot be divided."""
 
 
 class Shard(Protocol):
@@ -39,19 +44,30 @@ class Shard(Protocol):
 
 @dataclass(frozen=True)
 class TableShard:
-    """Files of a table.
+    """Rows of Parquet files.
 
     Attributes:
-        table: of these files only.
-        first: number of its first row in the whole table.
+        parts: the files, and which of their rows.
+        first: number of the first row in the whole table.
+        column: of the files, with the vectors.
+        dimension: number of features D.
     """
 
-    table: EmbeddingTable
+    parts: list[tuple[Path, slice]]
     first: int
+    column: str
+    dimension: int
 
     def blocks(self, queries: FloatArray) -> Iterator[Block]:
         """Yield blocks of rows, numbered as in the whole table."""
-        return table_blocks(self.table, queries, self.first)
+        start = self.first
+        for path, rows in self.parts:
+            at = rows.start + 1
+            for batch in batches_of(path, [self.column], rows):
+                names = [f"row {number}" for number in range(at, at + len(batch))]  # for messages, instead of ids
+                vectors = unit(vectors_of(batch.column(0), str(path), names, self.dimension))
+                yield block_of(start, vectors, queries)
+                start, at = start + len(batch), at + len(batch)
 
 
 @dataclass(frozen=True)
@@ -91,7 +107,7 @@ def nearest_in_pieces(
         parallel: where pieces are searched.
         threads: of each process or worker; 0 divides the cores among them.
     """
-    shards = _table_shards(table)
+    shards = _table_shards(table, _rows_each(len(table), parallel.workers))
     return neighbours_of(_keys(queries, min(k, len(table)), shards, parallel, leave_out, threads), k)
 
 
@@ -107,26 +123,56 @@ def nearest_codes_in_pieces(
     """Return what `Codes.nearest` returns; candidates are rescored in this process. See `nearest_in_pieces`."""
     rows = len(codes.codes)
     path = codes.path.resolve()
-    shards = [CodesShard(path, codes.layout, slice(start, start + ROWS_EACH)) for start in range(0, rows, ROWS_EACH)]
+    each = _rows_each(rows, parallel.workers)
+    shards = [CodesShard(path, codes.layout, slice(start, start + each)) for start in range(0, rows, each)]
     count = codes.candidates(k)
     keys = _keys(queries, min(count, rows), shards, parallel, leave_out, threads)
     return codes.rescored(queries, neighbours_of(keys, count).rows, k)
 
 
-def _table_shards(table: EmbeddingTable) -> list[TableShard]:
+def _rows_each(rows: int, workers: int) -> int:
+    """Return the number of rows of a shard: whole blocks, and if possible few enough that each worker has a shard."""
+    return min(ROWS_EACH, _multiple(BLOCK, rows / workers))
+
+
+def _queries_each(queries: int, shards: int, workers: int) -> int:
+    """Return the number of queries of a piece: whole steps, and if possible few enough that each worker has a piece."""
+    return min(QUERIES_EACH, _multiple(STEP, queries / -(-workers // shards)))
+
+
+def _multiple(unit: int, least: float) -> int:
+    return unit * max(1, math.ceil(least / unit))
+
+
+def _table_shards(table: EmbeddingTable, each: int) -> list[TableShard]:
+    """Return shards of at most `each` rows, but for files that are not divided so finely."""
+    shards: list[TableShard] = []
+    parts: list[tuple[Path, slice]] = []
+    first = count = 0
+    for file in table.files:
+        path = file.resolve()
+        for start, stop in pairwise(_edges(path)):
+            if parts and count + stop - start > each:
+                shards.append(TableShard(parts, first, table.column, table.dimension))
+                parts, first, count = [], first + count, 0
+            count += stop - start
+            begin = parts.pop()[1].start if parts and parts[-1][0] == path else start
+            parts.append((path, slice(begin, stop)))
+    return [*shards, TableShard(parts, first, table.column, table.dimension)]
+
+
+def _edges(path: Path) -> list[int]:
+    """Return the rows where a file may be divided, its first, and the number of rows.
+
+    These are first rows of blocks, so that blocks are those of a search of the whole file, that are less than a block away
+    from the first row of their row group, which is read from its beginning.
+    """
     import pyarrow.parquet as pq
 
-    sizes = [pq.read_metadata(path).num_rows for path in table.files]
-    found: list[TableShard] = []
-    files: list[Path] = []
-    first = last = 0
-    for path, size in zip(table.files, sizes, strict=True):
-        if files and last + size - first > ROWS_EACH:
-            found.append(TableShard(replace(table, ids=table.ids[first:last], files=files), first))
-            files, first = [], last
-        files = [*files, path.resolve()]
-        last += size
-    return [*found, TableShard(replace(table, ids=table.ids[first:last], files=files), first)]
+    groups = row_groups_of(pq.read_metadata(path))
+    rows = groups[-1]
+    at = [start for start in range(BLOCK, rows, BLOCK) if start - groups[bisect.bisect_right(groups, start) - 1] < BLOCK]
+    return [0, *at, rows]
 
 
 def _keys(
@@ -138,7 +184,8 @@ def _keys(
     threads: int,
 ) -> IntArray:
     """Return the best keys of each query, (n, count), among all shards."""
-    slices = [slice(first, first + QUERIES_EACH) for first in range(0, len(queries), QUERIES_EACH)]
+    each = _queries_each(len(queries), len(shards), parallel.workers)
+    slices = [slice(first, first + each) for first in range(0, len(queries), each)]
 
     def pieces() -> Iterator[tuple[str, _Piece]]:
         for part in slices:
@@ -147,15 +194,16 @@ def _keys(
                 label = f"queries from {part.start + 1} in shard {number} of {len(shards)}"
                 yield label, _Piece(queries[part], own, count, shard)
 
+    total = len(slices) * len(shards)
+    used = parallel if parallel.cluster is not None else parallel.updated(jobs=max(1, min(parallel.workers, total)))
     work = Work(
         _search,
-        functools.partial(limit_threads, threads or parallel.threads_each),
+        functools.partial(limit_threads, threads or used.threads_each),
         level=console.QUIET,
         unit="pieces",
         fix="use fewer --jobs, or workers with more memory",
     )
-    total = len(slices) * len(shards)
-    found = run_all(work, pieces(), jobs=parallel.jobs, cluster=parallel.cluster, title="searching", total=total)
+    found = run_all(work, pieces(), jobs=used.jobs, cluster=used.cluster, title="searching", total=total)
     keys = np.full((len(queries), count), -1, dtype=np.int64)
     for part in slices:
         for _ in shards:

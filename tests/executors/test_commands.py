@@ -14,7 +14,7 @@ from phylocli.embed import embed_file
 from phylocli.executors.dask_cluster import close_clusters
 from phylocli.formats import read_families, write_families
 from phylocli.models.model import Model
-from phylocli.search import sharded
+from phylocli.search import pipeline, sharded
 
 ENGINES: dict[str, list[object]] = {"one": ["--jobs", 1], "processes": ["--jobs", 2], "dask": ["--cluster", "local:2"]}
 
@@ -112,7 +112,6 @@ def parts(examples: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 SEARCHES: dict[str, list[object]] = {
     "exact": ["--exclude-self"],
-    "codes": ["--quantise", "int8"],
     "aligned": ["--align", "--rerank", "residues", "--best"],
 }
 
@@ -127,8 +126,7 @@ def test_hits_of_shards_are_merged_to_the_bytes_of_one_process(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name, size in (("ROWS_EACH", 20), ("QUERIES_EACH", 7)):
-        if kind != "codes":  # whose shards begin with a block
-            monkeypatch.setattr(sharded, name, size)
+        monkeypatch.setattr(sharded, name, size)
     queries = examples / "globins.fasta"
     if kind == "aligned":  # which takes longer
         queries = tmp_path / "queries.fasta"
@@ -143,15 +141,32 @@ def test_hits_of_shards_are_merged_to_the_bytes_of_one_process(
 
 
 def test_searches_that_cannot_be_divided_say_so(
-    cli: Callable[..., Result], examples: Path, tmp_path: Path, parts: Path
+    cli: Callable[..., Result], examples: Path, tmp_path: Path, parts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    table, model = tmp_path / "t.npz", parts.parent / "model"
-    cli("embed", examples / "globins.fasta", "--model", model, "-o", table)
-    for arguments, words in (([table], "search Parquet tables"), ([parts, "--approximate"], "does not support --jobs")):
-        command = ["search", examples / "globins.fasta", *arguments, "--model", model]
-        result = cli(*command, "--jobs", 2)
-        assert result.exit_code == 2 and words in result.output
-        assert cli(*command, env={"PHYLOCLI_SEARCH__JOBS": "2"}).exit_code == 0
+    globins, table, model = examples / "globins.fasta", tmp_path / "t.npz", parts.parent / "model"
+    cli("embed", globins, "--model", model, "-o", table)
+
+    for arguments in ([table], [parts, "--approximate"]):  # not divided, whatever the environment says
+        found = cli("search", globins, *arguments, "--model", model, env={"PHYLOCLI_SEARCH__JOBS": "2"})
+        assert found.exit_code == 0, found.output
+
+    def early(*_: object) -> None:
+        raise AssertionError("the refusal comes after the queries are embedded")
+
+    monkeypatch.setattr(pipeline, "embed_queries", early)
+    elsewhere = ["--cluster", "tcp://192.0.2.1:8786"]
+    refused: list[tuple[list[object], str]] = [
+        ([table, "--jobs", 2], "search Parquet tables"),
+        ([parts, "--approximate", "--jobs", 2], "does not support --jobs"),
+        ([globins, *elsewhere], "phylocli embed FASTA -o FILE.parquet"),
+        ([parts, "--rerank", "residues", "--device", "meta", "--sequences", globins, "--jobs", 2], "on processors only"),
+    ]
+    for arguments, words in refused:
+        result = cli("search", globins, *arguments, "--model", model)
+        assert result.exit_code == 2 and words in result.output, result.output
+    part = next(parts.glob("part-*"))
+    result = cli("search", globins, "-", "--model", model, *elsewhere, input=part.read_bytes())
+    assert result.exit_code == 2 and "a pipe is copied to a temporary file" in result.output
 
 
 def test_figures_of_probes_are_the_same_whatever_the_engine(

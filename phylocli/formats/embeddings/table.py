@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass, field
@@ -182,8 +183,13 @@ class ResidueTable:
         return list(sums), np.stack([sums[n] / counts[n] for n in sums]).astype(np.float32)
 
 
-def batches_of(path: PathLike, columns: list[str]) -> Iterator[Any]:
-    """Yield the non-empty record batches of some columns of a Parquet file.
+def batches_of(path: PathLike, columns: list[str], rows: slice | None = None) -> Iterator[Any]:
+    """Yield the non-empty record batches of some columns of a Parquet file: `BLOCK` rows each, but for the last.
+
+    Args:
+        path: the file.
+        columns: names of the columns.
+        rows: only these; row groups without any of them are not read. None: all.
 
     Raises:
         BadInputError: the file is damaged.
@@ -193,16 +199,47 @@ def batches_of(path: PathLike, columns: list[str]) -> Iterator[Any]:
     with explained(str(path)):
         file = pq.ParquetFile(path, page_checksum_verification=True)
     with file:
-        batches = file.iter_batches(batch_size=BLOCK, columns=columns)
-        while True:
-            with explained(str(path)):
-                batch = next(batches, None)
-                if batch is not None:
-                    batch.validate(full=True)  # also that text is UTF-8
-            if batch is None:
-                return
-            if len(batch):
-                yield batch
+        chosen, skipped, count = None, 0, file.metadata.num_rows
+        if rows is not None:
+            start, stop, _ = rows.indices(count)
+            edges = row_groups_of(file.metadata)
+            chosen = [n for n, (low, high) in enumerate(pairwise(edges)) if low < stop and start < high]
+            skipped, count = (start - edges[chosen[0]] if chosen else 0), max(0, stop - start)
+        batches = file.iter_batches(batch_size=BLOCK, row_groups=chosen, columns=columns)
+        yield from _trimmed(_read(batches, str(path)), skipped, count)
+
+
+def row_groups_of(metadata: Any) -> list[int]:
+    """Return the first row of each row group of a Parquet file, and at the end the number of rows."""
+    sizes = (metadata.row_group(n).num_rows for n in range(metadata.num_row_groups))
+    return list(itertools.accumulate(sizes, initial=0))
+
+
+def _read(batches: Iterator[Any], name: str) -> Iterator[Any]:
+    while True:
+        with explained(name):
+            batch = next(batches, None)
+            if batch is not None:
+                batch.validate(full=True)  # also that text is UTF-8
+        if batch is None:
+            return
+        yield batch
+
+
+def _trimmed(batches: Iterator[Any], skipped: int, count: int) -> Iterator[Any]:
+    """Yield `count` rows after the first `skipped`, again in batches of `BLOCK` rows."""
+    import pyarrow as pa
+
+    rest = None
+    for batch in batches:
+        here, skipped = batch.slice(min(skipped, len(batch))), max(0, skipped - len(batch))
+        if rest:
+            here = pa.Table.from_batches([rest, here]).combine_chunks().to_batches()[0]
+        while count and len(here) >= min(BLOCK, count):
+            block = here.slice(0, min(BLOCK, count))
+            here, count = here.slice(len(block)), count - len(block)
+            yield block
+        rest = here
 
 
 def checked_ids(ids: SequenceOf[Any], name: str, *, unique: bool = True) -> list[str]:
