@@ -53,7 +53,6 @@ def infer_trees(
     *,
     failures: Failures | None = None,
     journal: FamilyJournal | None = None,
-    keep: bool = False,
     **options: Any,
 ) -> Iterator[Family]:
     """Infer the tree of each family, and yield the families in input order.
@@ -70,7 +69,6 @@ def infer_trees(
         config: the configuration; None uses the defaults.
         failures: collects families that fail; None raises the first failure.
         journal: results of an interrupted run.
-        keep: families that have a tree keep it, and are not changed.
         options: fields of `TreeConfig` that override the configuration, such as `engine="nj", refine=False`.
 
     Raises:
@@ -93,7 +91,7 @@ def infer_trees(
     if config.engine == "auto":
         checked = _announcing_engine(checked, config)
     results = ordered_map(
-        _completed if keep else infer_tree,
+        infer_tree,
         checked,
         config,
         config.jobs,
@@ -104,10 +102,6 @@ def infer_trees(
         title="trees",
     )
     yield from _collect_failures(results, failures)
-
-
-def _completed(family: Family, config: TreeConfig) -> Family:
-    return family if family.has_tree else infer_tree(family, config)
 
 
 def attach_trees(

@@ -23,8 +23,8 @@ from phylocli.formats.sequences import fasta
 from phylocli.formats.streams import PathLike, locks, open_text_output, write_text
 from phylocli.formats.tables import TableWriter, pairs_schema
 from phylocli.workflow.preflight import check_families, check_run, describe, shared_member, sizes_of
-from phylocli.workflow.stages import Ledger, Stage
-from phylocli.workflow.summary import summarise, write_multiqc
+from phylocli.workflow.stages import Ledger, Rows, Stage
+from phylocli.workflow.summary import summarise, tally, write_multiqc
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ def run_chain(config: RunConfig, output: PathLike, *, store: PathLike | None = N
             folder.resolve().name,
             seconds,
             skipped,
-            trees=chain.trees,
+            made={stage: ledger.entries[stage].get("made", {}) for stage in ("align", "tree")},
             split=chain.split if "split" in seconds else None,
             pairs=chain.pairs if "pairs" in seconds else None,
             embeddings=chain.trained,
@@ -205,12 +205,14 @@ class Chain:
     def _aligning(self) -> Stage:
         config, run = self.config.align, self.config
 
-        def align(resuming: bool) -> None:
+        def align(resuming: bool) -> Rows:
             from phylocli.align import align_families
 
             source = read_families(self.grouped) if run.group else _check_unique(_collected(run, self.store))
-            write_families(align_families(source, config), self.aligned)
+            rows: Rows = {}
+            write_families(tally(align_families(source, config), rows), self.aligned)
             write_sidecar(self.aligned, "align", config.to_parameters())
+            return rows
 
         given = [path for path in (config.hmm, config.seed_alignment) if path is not None]
         if run.group:
@@ -223,11 +225,13 @@ class Chain:
     def _inferring(self) -> Stage:
         config = self.config.tree
 
-        def infer(resuming: bool) -> None:
+        def infer(resuming: bool) -> Rows:
             from phylocli.tree import infer_trees
 
-            write_families(infer_trees(read_families(self.aligned), config), self.trees)
+            rows: Rows = {}
+            write_families(tally(infer_trees(read_families(self.aligned), config), rows), self.trees)
             write_sidecar(self.trees, "tree", config.to_parameters(), config.seed)
+            return rows
 
         return Stage("tree", infer, (self.aligned,), config.identity(), (self.trees,))
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
+from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
@@ -14,12 +16,16 @@ from phylocli.formats import read_families
 from phylocli.formats.family import Family
 from phylocli.formats.sequences.fasta import OnDuplicate
 from phylocli.formats.stockholm import OnFailure
-from phylocli.formats.streams import PathLike
+from phylocli.formats.streams import PathLike, recording_inputs
+from phylocli.formats.streams.recording import InputRecord, record_input
 from phylocli.store import Store
 
 logger = logging.getLogger(__name__)
 
 Stage = Literal["fetch", "tree"]
+
+HELD = 256
+"""Maximum number of families with a tree in memory while one before them gets its tree; more are read again."""
 
 
 def families(
@@ -54,7 +60,8 @@ def families(
         fetch: options for families that are fetched; None: from the configuration files and the environment.
         genetic_code: the genetic code for the translation of coding DNA in `source`, see `read_families`.
         offline: raise a `ServiceError` for families that are not in the store, instead of fetching them.
-        parallel: where missing trees are inferred; None: as the configuration of `tree` says.
+        parallel: where missing trees are inferred; None, or neither `jobs` nor `cluster` set: as the configuration of `tree`
+            says.
 
     Raises:
         UsageError: both a source and families of the store are given, or the call that made `parallel` gave jobs or a
@@ -81,25 +88,62 @@ def families(
 
 
 def _with_trees(families: Iterator[Family], shelf: Store, parallel: ParallelConfig | None) -> Iterator[Family]:
-    """Yield the families, with trees that were missing inferred and stored."""
+    """Yield the families in order, with trees that were missing inferred and stored; the others are not sent to workers."""
     from phylocli.tree import infer_trees
 
-    missing: set[str] = set()
+    first: tuple[Family, list[InputRecord]] | None = None
+    recorded = _recorded(families)
+    for family, inputs in recorded:
+        if not family.has_tree:
+            first = family, inputs
+            break
+        yield family
+    if first is None:
+        return
+    rest = itertools.chain([first], recorded)
+    waiting: deque[Family | str | None] = deque()  # None: its tree is being inferred
+    own: deque[list[InputRecord]] = deque()  # the inputs of these
 
-    def noted() -> Iterator[Family]:
-        for family in families:
-            if not family.has_tree:
-                logger.info(f"{family.label}: no tree in the store, inferring one")
-                missing.add(family.label)
+    def missing() -> Iterator[Family]:
+        for family, inputs in rest:
+            if family.has_tree:
+                waiting.append(family if len(waiting) < HELD else family.accession or family.name)
+                continue
+            logger.info(f"{family.label}: no tree in the store, inferring one")
+            waiting.append(None)
+            own.append(inputs)
             yield family
 
+    def before() -> Iterator[Family]:
+        """Yield the families up to the next whose tree is inferred."""
+        while waiting and (family := waiting[0]) is not None:
+            waiting.popleft()
+            yield shelf.read(family) if isinstance(family, str) else family
+
     config = TreeConfig.layered(TreeConfig.gather({}))
-    if parallel is not None:
+    if parallel is not None and {"jobs", "cluster"} & parallel.model_fields_set:  # one of them replaces both
         config = config.updated(jobs=parallel.jobs, cluster=parallel.cluster)
-    for family in infer_trees(noted(), config, keep=True):
-        if family.label in missing:
+    for family in infer_trees(missing(), config):
+        with recording_inputs():
+            for record in own.popleft():
+                record_input(record)
             shelf.write(family, "tree", config.to_parameters())
+        yield from before()
+        waiting.popleft()
         yield family
+    yield from before()
+
+
+def _recorded(families: Iterator[Family]) -> Iterator[tuple[Family, list[InputRecord]]]:
+    """Yield each family with the inputs that were read for it, which stay inputs of the command."""
+    while True:
+        with recording_inputs() as inputs:
+            family = next(families, None)
+        for record in inputs:
+            record_input(record)
+        if family is None:
+            return
+        yield family, inputs
 
 
 def _stored(

@@ -17,6 +17,10 @@ from phylocli.formats.streams import file_sha256, recording_inputs, write_text
 logger = logging.getLogger(__name__)
 
 
+Rows = dict[str, dict[str, int | float]]
+"""Numbers by name, for each family."""
+
+
 @dataclass(frozen=True)
 class Stage:
     """One step of a run.
@@ -24,14 +28,14 @@ class Stage:
     Attributes:
         name: the name in messages and in `stages.json`.
         action: the function to call; its argument is True if an earlier attempt with the same inputs and parameters was
-            interrupted.
+            interrupted. What it returns is kept in the ledger: numbers of what it has made, by family.
         inputs: the input files.
         parameters: all other dependencies, as JSON values.
         outputs: the files that it writes; for a folder, the file that is written last.
     """
 
     name: str
-    action: Callable[[bool], None]
+    action: Callable[[bool], Rows | None]
     inputs: tuple[Path, ...]
     parameters: Mapping[str, object]
     outputs: tuple[Path, ...]
@@ -48,12 +52,14 @@ class Stage:
 
 
 class Entry(TypedDict, total=False):
-    """A stage in `stages.json`: its key, and, when it is done, its duration and the checksums of its outputs."""
+    """A stage in `stages.json`: its key, and, when it is done, its duration, the checksums of its outputs, and what it has
+    made."""
 
     key: str
     done: bool
     seconds: float
     outputs: dict[str, str]
+    made: Rows
 
 
 class Ledger:
@@ -96,13 +102,14 @@ class Ledger:
         self._save()
         start = time.monotonic()
         with recording_inputs():
-            stage.action(resuming)
+            made = stage.action(resuming)
         seconds = time.monotonic() - start
         self.entries[stage.name] = {
             "key": key,
             "done": True,
             "seconds": round(seconds, 2),
             "outputs": {path.name: file_sha256(path) for path in stage.outputs},
+            **({"made": made} if made is not None else {}),
         }
         self._save()
         logger.info(f"{stage.name}: done in {seconds:.1f} s")

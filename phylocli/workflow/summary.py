@@ -8,7 +8,7 @@ row and a bar for each.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,14 +16,14 @@ import numpy as np
 
 from phylocli.core import console
 from phylocli.core.words import counted
-from phylocli.formats import read_families
+from phylocli.formats.family import Family
 from phylocli.formats.streams import write_text
+from phylocli.workflow.stages import Rows
 
 SHOWN_TASKS = ("retrieval", "patristic", "classification")
 """Probes whose metrics are in the table of runs."""
 
 Value = int | float
-Rows = dict[str, dict[str, Value]]
 
 
 @dataclass
@@ -58,32 +58,49 @@ class Summary:
         return [f"{a:<{first}}  {b:>{second}}  {c}".rstrip() for a, b, c in rows]
 
 
+def tally(families: Iterable[Family], rows: Rows) -> Iterator[Family]:
+    """Yield families, and add for each its `members`, match `columns`, and the `tree_length` if it has a tree."""
+    for family in families:
+        row: dict[str, Value] = {"members": len(family), "columns": int(family.match_columns().sum())}
+        if family.has_tree:
+            row["tree_length"] = round(float(np.nansum(family.require_tree().length)), 4)
+        rows[family.label] = row
+        yield family
+
+
 def summarise(
     name: str,
     seconds: dict[str, float],
     skipped: set[str],
     *,
-    trees: Path,
+    made: Mapping[str, Rows],
     split: Path | None,
     pairs: Path | None,
     embeddings: Path,
     metrics: Path,
 ) -> Summary:
-    """Return the numbers of a run from its files; None stands for files that it does not have."""
+    """Return the numbers of a run.
+
+    Args:
+        name, seconds, skipped: see `Summary`.
+        made: what the stages `align` and `tree` have made, as returned by `tally`.
+        split, pairs, embeddings, metrics: files of the run; None stands for files that it does not have.
+    """
     import polars as pl
     import pyarrow.parquet as pq
 
+    from phylocli.pairs import Split
+    from phylocli.pairs.splits import PARTS
+
     found = Summary(name, seconds, skipped)
-    for family in read_families(trees):
-        length = float(np.nansum(family.require_tree().length))
-        columns = len(family.match_columns())
-        found.families[family.label] = {"members": len(family), "columns": columns, "tree_length": round(length, 4)}
-    members = sum(int(row["members"]) for row in found.families.values())
-    found.totals = {"families": len(found.families), "members": members}
-    found.made["align"] = f"{counted(len(found.families), 'family')}, {counted(members, 'member')}"
+    for stage, rows in made.items():
+        members = sum(int(row["members"]) for row in rows.values())
+        found.made[stage] = f"{counted(len(rows), 'family')}, {counted(members, 'member')}"
+        found.totals |= {"families": len(rows), "members": members}
+        found.families = rows
     if split is not None:
-        parts = pl.read_csv(split, separator="\t", columns=["part"], schema_overrides={"part": pl.String})["part"]
-        sizes = {part: int((parts == part).sum()) for part in ("train", "validation", "test")}
+        parts = Split.read(split).table["part"]
+        sizes = {part: int((parts == part).sum()) for part in PARTS}
         found.totals |= {f"{part}_members": size for part, size in sizes.items()}
         found.made["split"] = ", ".join(f"{size:,} {part}" for part, size in sizes.items())
     if pairs is not None:

@@ -13,6 +13,7 @@ import pytest
 from phylocli.families import find_families
 from phylocli.formats import read_families, read_sequences, write_families
 from phylocli.store import Store
+from phylocli.workflow import run
 
 Run = Callable[..., Any]
 QUICK = ["--set", "probe.replicates=100", "--set", "map.projection=pca", "--set", "probe.projection=none"]
@@ -30,7 +31,7 @@ def mixed(tmp_path_factory: pytest.TempPathFactory, examples: Path) -> Path:
 
 
 def test_unaligned_sequences_of_one_family_are_embedded_by_the_default_model(
-    cli: Run, examples: Path, tmp_path: Path
+    cli: Run, examples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     records = (examples / "globins.fasta").read_text().split(">")
     (tmp_path / "mine.fasta").write_text("".join(f">{record}" for record in (*records[1:15], *records[30:40])))
@@ -48,8 +49,12 @@ def test_unaligned_sequences_of_one_family_are_embedded_by_the_default_model(
     assert {"default", "untrained", "composition"} <= set(metrics["embedding"])
     assert not (tmp_path / "out" / "run").exists()
     assert "24 embeddings" in done.stderr and (tmp_path / "out" / "multiqc" / "phylocli_run_mqc.json").is_file()
+    statistics = (tmp_path / "out" / "multiqc" / "phylocli_families_mqc.json").read_bytes()
+    monkeypatch.setattr(run, "read_families", lambda *_: pytest.fail("trees are read although all stages are unchanged"))
     again = cli("run", tmp_path / "mine.fasta", "--model", "default", "-o", tmp_path / "out", *QUICK)
     assert again.stderr.count("unchanged, skipped") == 6
+    assert (tmp_path / "out" / "multiqc" / "phylocli_families_mqc.json").read_bytes() == statistics
+    assert again.stderr.count("one family, 24 members") == 2  # aligned, and in the tree
 
 
 def test_unlabelled_proteins_are_grouped_and_trained_on(cli: Run, mixed: Path, tmp_path: Path) -> None:

@@ -5,33 +5,43 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+from phylocli.formats import read_families
 from phylocli.formats.tables import metrics_schema
-from phylocli.workflow.summary import Summary, summarise, write_multiqc
+from phylocli.workflow.stages import Rows
+from phylocli.workflow.summary import Summary, summarise, tally, write_multiqc
 
 
 @pytest.fixture
 def summary(tmp_path: Path, simulated_file: Callable[..., Path]) -> Summary:
     """The numbers of a made-up run on three families of five."""
-    (tmp_path / "split.tsv").write_text("family\tclan\tid\tpart\n" + "F\t\ta\ttrain\n" * 9 + "F\t\tb\ttest\n" * 6)
+    parts = ["train"] * 9 + ["test"] * 6
+    rows = "".join(f'F\t\t"m{n}\t{part}\n' for n, part in enumerate(parts))  # ids are not quoted
+    (tmp_path / "split.tsv").write_text(f"family\tclan\tid\tpart\n{rows}")
     pl.DataFrame({"id_a": ["a"] * 7}).write_parquet(tmp_path / "pairs.parquet")
     pl.DataFrame({"id": ["a"] * 15}).write_parquet(tmp_path / "trained.parquet")
-    rows = [
+    figures = [
         ("trained", "retrieval", "family", "ROC5", 0.75, 0.7, 0.8, 15),
         ("trained", "retrieval", "clan", "ROC5", float("nan"), None, None, 0),
         ("trained", "geometry", "family", "uniformity", -3.0, None, None, 15),
         ("composition", "retrieval", "family", "ROC5", 0.5, 0.4, 0.6, 15),
     ]
-    pl.DataFrame(rows, schema=metrics_schema().names, orient="row").write_parquet(tmp_path / "metrics.parquet")
+    pl.DataFrame(figures, schema=metrics_schema().names, orient="row").write_parquet(tmp_path / "metrics.parquet")
+    families = list(read_families(simulated_file(3, 5, length=60)))
+    made: dict[str, Rows] = {"align": {}, "tree": {}}
+    assert list(tally([replace(family, tree=None) for family in families], made["align"]))
+    made["align"]["PF00002"]["members"] = 7  # of which two are not in the tree
+    assert list(tally(families, made["tree"])) == families
     return summarise(
         "demo",
         {"align": 1.5, "tree": 200.0, "split": 0.1, "pairs": 1.0, "embed": 2.0, "probe": 3.0},
         {"align"},
-        trees=simulated_file(3, 5, length=60),
+        made=made,
         split=tmp_path / "split.tsv",
         pairs=tmp_path / "pairs.parquet",
         embeddings=tmp_path / "trained.parquet",
@@ -42,8 +52,8 @@ def summary(tmp_path: Path, simulated_file: Callable[..., Path]) -> Summary:
 def test_table_at_the_end_of_a_run_says_what_each_stage_has_made(summary: Summary) -> None:
     assert summary.lines() == [
         "stage       time  result",
-        "align  unchanged  3 families, 15 members",
-        "tree       3 min",
+        "align  unchanged  3 families, 17 members",
+        "tree       3 min  3 families, 15 members",
         "split        0 s  9 train, 0 validation, 6 test",
         "pairs        1 s  7 pairs",
         "embed        2 s  15 embeddings",
