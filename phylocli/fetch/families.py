@@ -46,6 +46,10 @@ class Failure:
     error: PhylocliError
 
 
+class IncompleteError(PhylocliError):
+    """Some families could not be fetched, although the service works and their data may be sound."""
+
+
 def fetch_families(
     accessions: Iterable[str],
     config: FetchConfig | None = None,
@@ -77,6 +81,7 @@ def fetch_families(
         UsageError: an accession is invalid, the kind of alignment is not available, or nothing is requested.
         BadInputError: raised at the end: families do not exist or were deleted, or names are unknown or ambiguous.
         ServiceError: raised at the end: families could not be fetched, or, if offline, are not in the store.
+        IncompleteError: raised at the end: families failed for another reason, such as that a worker died.
 
     Examples:
         >>> (family,) = phylocli.fetch_families(["PF00042"])  # doctest: +SKIP
@@ -130,7 +135,7 @@ class _Fetcher:
             else:
                 families = unique([*self._resolved(queries), *self._members(clans, self._clan)])
                 missing = [w for w in families if not self._is_there(w)]
-            self.asked = len(families) + len(self.failures)
+            self.asked = len({w.accession for w in families} | {failure.accession for failure in self.failures})
             if self.offline:
                 for wanted in missing:
                     self.failures.append(Failure(wanted.accession, _not_there(self.store)))
@@ -227,6 +232,8 @@ class _Fetcher:
                         BadInputError(came.alignments.skipped[accession], fix="fetch it from InterPro, without --release"),
                     )
                 )
+            elif accession in came.alignments.failed:
+                self.failures.append(Failure(accession, came.alignments.failed[accession]))
             elif accession not in came.alignments.families:
                 self.failures.append(
                     Failure(
@@ -368,6 +375,7 @@ def raise_failures(failures: list[Failure], asked: int) -> None:
 
     Raises:
         ServiceError: at least one request failed because of the service, so another attempt may succeed.
+        IncompleteError: at least one failed for a reason that is not in its data, such as that a worker died.
         BadInputError: none of the families exists (any more).
     """
     if not failures:
@@ -377,7 +385,8 @@ def raise_failures(failures: list[Failure], asked: int) -> None:
         without = ", ".join(failure.accession for failure in failures[:5]) + (" …" if len(failures) > 5 else "")
         raise UnreachableError(f"{unreachable.what}; not fetched: {without}", fix=unreachable.fix)
     service = any(isinstance(failure.error, ServiceError) for failure in failures)
-    kind = ServiceError if service else BadInputError
+    of_data = all(isinstance(failure.error, BadInputError) for failure in failures)
+    kind = ServiceError if service else BadInputError if of_data else IncompleteError
     if len(failures) == 1 and asked == 1:
         error = failures[0].error
         named = error.what if failures[0].accession in error.what else f"{failures[0].accession}: {error.what}"
@@ -389,7 +398,7 @@ def raise_failures(failures: list[Failure], asked: int) -> None:
         lines.append(f"  {failure.accession:<8} {reason}{fix}".replace("\n", "\n    "))
     raise kind(
         f"{len(failures)} of {asked} could not be fetched:\n" + "\n".join(lines),
-        fix="the others are in the store; run the command again for the rest" if service else None,
+        fix=None if of_data else "the others are in the store; run the command again for the rest",
     )
 
 

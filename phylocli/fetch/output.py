@@ -7,8 +7,9 @@ import shlex
 import sys
 from collections.abc import Iterable, Iterator
 
-from phylocli.core.errors import BadInputError, ServiceError
+from phylocli.core.errors import BadInputError, PhylocliError, ServiceError
 from phylocli.core.words import counted
+from phylocli.fetch.families import IncompleteError
 from phylocli.fetch.release import Release
 from phylocli.formats import write_families
 from phylocli.formats.family import Family
@@ -24,17 +25,18 @@ def write_fetched(families: Iterable[Family], output: PathLike | None, parameter
     """Write families as they are received; return their number.
 
     Args:
-        families: the families, such as from `fetch_families`, which may raise a `ServiceError` or `BadInputError` at its
-        end. output: a path, or `-` for standard output. None is standard output, unless that is a terminal; then nothing is
+        families: the families, such as from `fetch_families`, which may raise a `ServiceError`, `BadInputError` or
+            `IncompleteError` at its end.
+        output: a path, or `-` for standard output. None is standard output, unless that is a terminal; then nothing is
             written, and the log shows the location in the store and the next commands.
         parameters: the parameters for the provenance.
         store: the store of the families.
 
     Raises:
-        ServiceError, BadInputError: the error of `families`, after all others have been written.
+        ServiceError, BadInputError, IncompleteError: the error of `families`, after all others have been written.
     """
     families_format(output)  # reject an unknown suffix before anything is fetched
-    failure: list[ServiceError | BadInputError] = []
+    failure: list[PhylocliError] = []
     accessions: list[str] = []
 
     def others() -> Iterator[Family]:
@@ -42,7 +44,7 @@ def write_fetched(families: Iterable[Family], output: PathLike | None, parameter
             for family in families:
                 accessions.append(family.accession or family.name)
                 yield family
-        except (ServiceError, BadInputError) as error:
+        except (ServiceError, BadInputError, IncompleteError) as error:
             failure.append(error)
 
     source = others()
@@ -92,19 +94,27 @@ def write_release(came: Release, store: Store, output: PathLike | None, paramete
 
     Raises:
         ServiceError: records of the release are damaged; the others are in the store.
+        PhylocliError: records could not be read for another reason, such as that their worker died.
     """
     splits = [("alignments", came.alignments), *([("profiles", came.profiles)] if came.profiles else [])]
     for what, split in splits:
-        there = len(split.families) - len(split.skipped) - split.written
+        there = len(split.families) - len(split.skipped) - len(split.failed) - split.written
         logger.info(f"Pfam {came.release}: {split.written:,} {what} written, {there:,} already in the store")
     if output is not None:
-        skipped = came.alignments.skipped
-        write_families((store.read(a) for a in came.alignments.families if a not in skipped), output)
+        without = {*came.alignments.skipped, *came.alignments.failed}
+        write_families((store.read(a) for a in came.alignments.families if a not in without), output)
         write_sidecar(output, "fetch", parameters)
-    left_out = [f"  {accession:<8} {why}" for _, split in splits for accession, why in split.skipped.items()]
-    if left_out:
-        raise ServiceError(
-            f"{len(left_out)} records of Pfam {came.release} are damaged:\n" + "\n".join(left_out[:50]),
-            fix="all others are in the store",
+    damaged = [f"  {accession:<8} {why}" for _, split in splits for accession, why in split.skipped.items()]
+    failed = {accession: error for _, split in splits for accession, error in split.failed.items()}
+    parts = [f"{len(damaged)} records of Pfam {came.release} are damaged:", *damaged[:50]] if damaged else []
+    if failed:
+        parts += [f"{len(failed)} records of Pfam {came.release} could not be read:"]
+        parts += [f"  {accession:<8} {error.what}" for accession, error in failed.items()][:50]
+    first = next(iter(failed.values()), None)
+    if parts:
+        raise (ServiceError if damaged else PhylocliError)(
+            "\n".join(parts),
+            why=first.why if first is not None else None,
+            fix="; ".join(filter(None, [first.fix if first is not None else None, "all others are in the store"])),
         )
     return len(came.alignments.families)

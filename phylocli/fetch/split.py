@@ -38,12 +38,14 @@ class Split:
     Attributes:
         families: the accessions of all records, in order.
         written: the number of records that were new or changed.
-        skipped: the reasons for skipped records, by accession.
+        skipped: the reasons for skipped records, by accession: their data are damaged.
+        failed: the errors of records that may be sound, such as that their worker died.
     """
 
     families: list[str] = field(default_factory=list)
     written: int = 0
     skipped: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, PhylocliError] = field(default_factory=dict)
 
 
 def read_clans(stream: BinaryIO, name: str) -> dict[str, list[str]]:
@@ -212,8 +214,11 @@ class _Splitting:
         """Check the records, and write those that are new or changed."""
         where = parallel or ParallelConfig()
         for accession, found in run_pieces(work, self._records(), jobs=where.jobs, cluster=where.cluster):
-            if isinstance(found, PhylocliError):
+            if isinstance(found, BadInputError):
                 self.result.skipped[accession] = found.what
+                continue
+            if isinstance(found, PhylocliError):
+                self.result.failed[accession] = found
                 continue
             digest, data = found
             write(accession, data, {**self.source, "sha256": digest})

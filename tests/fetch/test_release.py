@@ -16,12 +16,16 @@ from standin import Answer, Standin, body, changed, checksums, cut, example_fami
 from stores import contents
 
 from phylocli.config.parallel import ParallelConfig
-from phylocli.core.errors import BadInputError, ServiceError, UsageError
+from phylocli.core.errors import BadInputError, PhylocliError, ServiceError, UsageError
 from phylocli.executors.dask_cluster import close_clusters
-from phylocli.fetch import Policy, Release, fetch_families, fetch_release
+from phylocli.fetch import Policy, Release, fetch_families, fetch_release, split
+from phylocli.fetch.families import IncompleteError
 from phylocli.fetch.http import Client
+from phylocli.fetch.output import write_fetched, write_release
 from phylocli.fetch.services.pfam import PfamReleases, dead_families
 from phylocli.fetch.split import read_clans, records
+from phylocli.formats import read_families
+from phylocli.formats.family import Family
 from phylocli.formats.newick import NewickTree
 from phylocli.store import Store
 
@@ -231,6 +235,33 @@ def test_a_record_that_is_not_whole_is_left_out_and_named_and_the_others_have_th
     left = records_of(store)
     assert left.items() < whole.items()
     assert [name for name in whole if name not in left] == [Path(store.family_path("PF00134")).name]
+
+
+def dying_on_pf00134(family: Family, accession: str, name: str) -> None:
+    if accession == "PF00134":
+        raise PhylocliError(f"{accession}: 3 workers died on it", why="a library crashed", fix="use fewer --jobs")
+
+
+def test_a_record_whose_worker_died_is_not_called_damaged_and_keeps_its_own_fix(
+    standin: Standin, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(split, "check_family", dying_on_pf00134)
+    came = fetch(standin, store, profile=False)
+    assert not came.alignments.skipped and list(came.alignments.failed) == ["PF00134"]
+    with pytest.raises(PhylocliError) as caught:
+        write_release(came, store, tmp_path / "all.sto", {})
+    error = caught.value
+    assert type(error) is PhylocliError and "damaged" not in error.what and "3 workers died on it" in error.what
+    assert error.why == "a library crashed" and error.fix == "use fewer --jobs; all others are in the store"
+    assert len(list(read_families(tmp_path / "all.sto"))) == len(example_families()) - 1
+
+    wanted = ["PF00042", "PF00134"]
+    families = fetch_families(wanted, release="38.2", profile=False, store=Store(tmp_path / "other"), policy=FAST)
+    with pytest.raises(
+        IncompleteError, match=r"(?s)^1 of 2 .*PF00134: 3 workers died on it \(a library crashed\); use fewer --jobs"
+    ):
+        write_fetched(families, tmp_path / "one.sto", {}, store)
+    assert [family.accession for family in read_families(tmp_path / "one.sto")] == ["PF00042"]
 
 
 def records_of(store: Store) -> dict[str, bytes]:
