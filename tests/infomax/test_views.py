@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import itertools
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,6 +24,8 @@ from phylocli.infomax.training import Towers, held_out_nats
 from phylocli.objectives import build_objective
 from phylocli.pairs.patristic import Patristic
 from phylocli.pairs.relations import RELATIONS
+from phylocli.tree.information import log_ratio
+from phylocli.tree.models import substitution_model
 
 CONFIG = InfomaxConfig(steps=20, batch=32, training_families=5, members=20, scored_families=3)
 SPECIES = ("HUMAN", "MOUSE", "YEAST", "ECOLI")
@@ -121,11 +125,26 @@ def test_simulated_views_share_what_theory_says_and_less_at_greater_distances() 
         a, b = made.train
         assert len(a) == views.MOST and len(made.unseen.features) == 110 * 12
         similar.append(float(torch.nn.functional.cosine_similarity(a, b).mean()))
+        # Of frequencies in independent sites, the covariance of partners over the variance.
+        model = substitution_model(simulated_views.MODEL)
+        f, joint = model.frequencies, np.exp(log_ratio(model, distance, 1.0))
+        expected = (f**2 * (joint.diagonal() - 1)).sum() / (f - f**2).sum()
+        found = float((a * b).sum() / (a.square().sum() * b.square().sum()).sqrt())
+        assert found == pytest.approx(expected, abs=0.01), distance
         assert (np.bincount(made.unseen.family[~made.unseen.is_test]) == 2).all()
     assert similar[0] > 0.9 > similar[1] > similar[2] > -0.02
     members = made.unseen.features.reshape(110, 12, -1)
     apart = torch.nn.functional.cosine_similarity(members[:, 0], members[:, 1])
     assert similar[0] > apart.mean() > similar[2]  # at a distance of 1.5
+
+
+def test_simulated_views_are_run_again_if_what_they_share_with_views_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(views, "VERSION", views.VERSION + 1)
+    spec = importlib.util.find_spec(simulated_views.__name__)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.VERSION != simulated_views.VERSION
 
 
 def test_views_of_homologs_are_two_members_of_one_family_and_no_negatives_of_it(source: Path, tmp_path: Path) -> None:
@@ -139,8 +158,9 @@ def test_views_of_homologs_are_two_members_of_one_family_and_no_negatives_of_it(
     rows = torch.arange(len(a))
     same = made.families == made.families.T
     assert (made.batch(rows).negatives() == ~same).all()
-    members = {row.numpy().tobytes() for row in a}
-    assert all(row.numpy().tobytes() in members for row in b)
+    codes = made.families[:, 0].tolist()
+    family = {row.numpy().tobytes(): code for row, code in zip(a, codes, strict=True)}
+    assert len(set(codes)) == 5 and [family[row.numpy().tobytes()] for row in b] == codes
 
 
 def test_profiles_are_means_of_members_and_share_none_between_the_probes_parts(source: Path, tmp_path: Path) -> None:
@@ -154,10 +174,13 @@ def test_profiles_are_means_of_members_and_share_none_between_the_probes_parts(s
     counts = [len(np.unique(part.unseen.family[part.unseen.is_test], return_counts=True)[1]) for part in (halves, made)]
     assert counts == [3, 3]
     with np.load(next(tmp_path.glob("halves-*"))) as one, np.load(next(tmp_path.glob("profiles-*"))) as three:
-        means = one["unseen_features"][:3].mean(0)
-        shots = one["unseen_features"][one["unseen_family"] == 0]
-        assert np.allclose(three["unseen_features"][0], shots[:3].mean(0)) and means.shape == (80,)
-        assert np.allclose(three["unseen_features"][1], shots[3:6].mean(0))
+        members = one["unseen_features"][one["unseen_family"] == 0]
+        own = three["unseen_features"][three["unseen_family"] == 0]
+    assert np.allclose(own[0], members[:3].mean(0)) and np.allclose(own[1], members[3:6].mean(0))
+    tested = members[6:]
+    for member, profile in zip(tested, own[2:], strict=True):
+        pairs = itertools.combinations(tested, 2)
+        assert any(np.allclose((member + one + other) / 3, profile, atol=1e-6) for one, other in pairs)
 
 
 def test_no_pair_of_unrelated_views_is_contrasted_with_a_homolog_of_either_member(data: Homologs) -> None:
