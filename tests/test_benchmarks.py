@@ -190,7 +190,7 @@ def test_one_script_makes_every_figure_of_the_page_on_infomax(
         "ceilings.EVALUATIONS": 2, "ceilings.LEVELS": (1.0, 4.0), "channel.EVALUATIONS": 2, "channel.EVALUATED": 32,
         "equal_information.ENCODERS": ("linear",), "uniformity.SCALES": (2.0,), "uniformity.WEIGHTS": (0.1, 1.0),
         "uniformity.TEMPERATURES": (0.1, 1.0), "uniformity.REPLICATES": 3, "boundary.DEPTH": 1, "invertible.CHECKS": 1,
-        "nce.NEGATIVES": (1, 2), "nce.DRAWS": 2, "nce.BATCHES": 2, "simulated_views.DISTANCES": (1.0,), "views.MOST": 60,
+        "nce.NEGATIVES": (1, 2), "nce.BATCHES": 2, "simulated_views.DISTANCES": (1.0,), "views.MOST": 60,
         "simulated_views.MOST": 60, "invertible.POINTS": 2, "invertible.RUNS": {"realnvp": "flow"},
         "critics.CRITICS": ("bilinear",),
     }.items():  # fmt: skip
