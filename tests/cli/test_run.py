@@ -54,7 +54,7 @@ def test_unaligned_sequences_of_one_family_are_embedded_by_the_default_model(
     again = cli("run", tmp_path / "mine.fasta", "--model", "default", "-o", tmp_path / "out", *QUICK)
     assert again.stderr.count("unchanged, skipped") == 6
     assert (tmp_path / "out" / "multiqc" / "phylocli_families_mqc.json").read_bytes() == statistics
-    assert again.stderr.count("one family, 24 members") == 2  # aligned, and in the tree
+    assert again.stderr.count("1 family, 24 members") == 2  # aligned, and in the tree
 
 
 def test_unlabelled_proteins_are_grouped_and_trained_on(cli: Run, mixed: Path, tmp_path: Path) -> None:

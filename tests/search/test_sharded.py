@@ -17,7 +17,7 @@ from phylocli.search import EmbeddingTable, nearest, open_table, sharded
 from phylocli.search.indices.quantised import open_codes
 
 BLOCK, ROWS, FEATURES = sharded.BLOCK, 150_000, 4
-ENGINES = [ParallelConfig(jobs=2), ParallelConfig(cluster="local:2")]
+PROCESSES, CLUSTER = ParallelConfig(jobs=2), ParallelConfig(cluster="local:2")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -62,10 +62,13 @@ def test_a_file_is_divided_where_a_row_group_begins_or_less_than_a_block_later(
     assert [shard.first for shard in found] == np.cumsum([0, *shards[:-1]]).tolist()
 
 
-@pytest.mark.parametrize("read", [False, True], ids=["streamed", "read"])
-@pytest.mark.parametrize("files", [1, 2])
+@pytest.mark.parametrize(
+    ("files", "read", "parallel"),
+    [(1, False, PROCESSES), (2, True, PROCESSES), (2, False, CLUSTER)],
+    ids=["streamed", "files, read", "files, cluster"],
+)
 def test_pieces_of_a_table_give_the_neighbours_of_the_whole(
-    tmp_path: Path, vectors: np.ndarray, files: int, read: bool, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, vectors: np.ndarray, files: int, read: bool, parallel: ParallelConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     edges = np.linspace(0, ROWS, files + 1).astype(int)
     for k in range(files):
@@ -81,9 +84,8 @@ def test_pieces_of_a_table_give_the_neighbours_of_the_whole(
     ran: list[int] = []
     run_all = sharded.run_all
     monkeypatch.setattr(sharded, "run_all", lambda *a, total, **o: (ran.append(total), run_all(*a, total=total, **o))[1])
-    for parallel in ENGINES:
-        found = sharded.nearest_in_pieces(queries, table, 5, parallel, leave_out=own)
-        assert (found.rows == whole.rows).all() and (found.cosines == whole.cosines).all()
+    found = sharded.nearest_in_pieces(queries, table, 5, parallel, leave_out=own)
+    assert (found.rows == whole.rows).all() and (found.cosines == whole.cosines).all()
     assert min(ran) >= 2
 
 
@@ -94,9 +96,8 @@ def test_pieces_of_codes_give_the_neighbours_of_the_whole(tmp_path: Path, vector
     queries = table.take(own)
     whole = codes.nearest(queries, 5, leave_out=own)
     assert sharded._rows_each(ROWS, 2) < ROWS
-    for parallel in ENGINES:
-        found = sharded.nearest_codes_in_pieces(queries, codes, 5, parallel, leave_out=own)
-        assert (found.rows == whole.rows).all() and (found.cosines == whole.cosines).all()
+    found = sharded.nearest_codes_in_pieces(queries, codes, 5, CLUSTER, leave_out=own)
+    assert (found.rows == whole.rows).all() and (found.cosines == whole.cosines).all()
 
 
 def test_queries_are_divided_if_the_rows_cannot_be_and_threads_by_the_pieces() -> None:

@@ -285,6 +285,7 @@ def test_run_of_two_processes_resumes_with_one_and_a_message(
     assert pl.read_parquet(tmp_path / "run" / "metrics.parquet")["loss"].to_list() == losses
 
 
+@pytest.mark.slow  # the gradients of clip and cmc over processes are tested above
 def test_torchrun_trains_modalities_like_one_process(tmp_path: Path) -> None:
     table = modalities(tmp_path / "table.parquet")
     settings = {**PAIRED, "validation.every": 2, "validation.fraction": 0.5, "batch.pairs": 6}
