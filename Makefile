@@ -22,7 +22,7 @@ test: $(STAMP)  ## the test suite, offline
 	$(BIN)/python -m pytest -n auto
 
 slow: $(STAMP)  ## slow tests (minutes)
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow -o faulthandler_timeout=0
 
 fuzz: $(STAMP)  ## property tests on random examples, ten rounds; FUZZ_ROUNDS=100 for more
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -n auto -m 'hypothesis and not slow and not gpu and not fake_cuda'

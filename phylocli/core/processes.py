@@ -18,7 +18,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -74,7 +74,7 @@ class WorkerPool(ProcessPoolExecutor):
         fix: str = "use fewer --jobs",
     ) -> None:
         context = multiprocessing.get_context("spawn")
-        self._grace, self._fix = grace, fix
+        self._count, self._grace, self._fix = count, grace, fix
         self._called_off = context.RawValue(ctypes.c_bool, False)
         shown = console.level() if level is None else level
         printed = (shown, console.messages_are_json()) if console.messages_are_shown() else None
@@ -84,7 +84,13 @@ class WorkerPool(ProcessPoolExecutor):
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Start a worker if none is idle, and submit the task."""
         with _signals_deferred():
-            return super().submit(_work, function, *args, **kwargs)
+            future = super().submit(_work, function, *args, **kwargs)
+            if len(self._processes or {}) == self._count:
+                # The last holders of this end are then the workers: if the only one dies while it writes a result, the
+                # pool reads the end of the pipe, instead of waiting for the rest for ever.
+                queue: Any = self._result_queue
+                queue._writer.close()
+            return future
 
     def end(self) -> None:
         """Ask the workers to end, kill those that take longer than the grace, and wait for them."""
@@ -113,6 +119,18 @@ class WorkerPool(ProcessPoolExecutor):
         if isinstance(error, BrokenProcessPool):
             why = "the system may have ended it for lack of memory"
             raise PhylocliError("a worker process died", why=why, fix=self._fix) from error
+
+
+def kill_children(numbers: Collection[int]) -> None:
+    """Kill those of the processes that still run: Python waits at its end for all that it has started, for ever.
+
+    Args:
+        numbers: of processes that a library has started by multiprocessing in this process; others are left alone.
+    """
+    for process in multiprocessing.active_children():
+        if process.pid in numbers:
+            process.kill()
+            process.join(GRACE)
 
 
 @contextlib.contextmanager

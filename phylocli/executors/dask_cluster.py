@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from phylocli.config.parallel import ClusterConfig
 from phylocli.core.errors import MissingDependencyError, PhylocliError, ServiceError
+from phylocli.core.processes import kill_children
 from phylocli.core.threads import available_cores
 from phylocli.executors.work import STRIKES, TOPIC, Died, Done, Piece, Work
 
@@ -35,8 +36,15 @@ REFRESH = 1.0
 """Seconds between two looks at the workers."""
 
 STRANDED = 5.0
-"""Seconds after which a bundle is submitted again if workers are idle. Dask does not look again for a worker for what was
-submitted while none was accepted."""
+"""Seconds after which a bundle that no worker has is submitted again, if workers are idle. Dask does not look again for a
+worker for what was submitted, or given back by a worker that left, while none was accepted."""
+
+ANSWER = 30.0
+"""Seconds within which a scheduler has to answer."""
+
+WITHOUT_WORKERS = 300.0
+"""Seconds without any worker after which the workers of this machine are given up; those of other machines may wait in a
+queue, for `start_timeout`."""
 
 _SETTINGS: dict[str, object] = {
     "distributed.scheduler.allowed-failures": 0,  # a death is reported at once; `pieces` counts them
@@ -54,15 +62,17 @@ class _Bundle:
 
     Attributes:
         arguments: pickled, of its pieces.
-        submitted: when.
+        seen: when it was submitted, or last known to be with a worker.
         future: of its present attempt.
         starts: number of workers that have started this attempt.
+        worker: address of the last of them.
     """
 
     arguments: list[bytes]
-    submitted: float
+    seen: float
     future: Any
     starts: int = 0
+    worker: str = ""
 
 
 @dataclass
@@ -78,7 +88,10 @@ class _Connection:
     def subscribe(self) -> None:
         """Receive the events of workers from here on."""
         self.client.subscribe_topic(TOPIC, self._note)
+        end = time.monotonic() + ANSWER
         while not self.heard.wait(0.05):  # the scheduler may answer other requests before it knows of the subscription
+            if self.client.status != "running" or time.monotonic() > end:
+                raise _lost()
             self.client.log_event(TOPIC, {"name": ""})
 
     def _note(self, event: tuple[float, dict[str, Any]]) -> None:
@@ -96,11 +109,46 @@ def close_clusters() -> None:
     """End the clusters that this process has started, and their workers."""
     while _connections:
         _, connection = _connections.popitem()
+        _close(connection.client, connection.cluster)
+
+
+def _close(client: Client | None, cluster: Any) -> None:
+    """End a connection, and a cluster of this process with its workers, in limited time."""
+    if client is not None:
         with contextlib.suppress(Exception):  # the scheduler may be gone
-            connection.client.close(timeout=5)
-        if connection.cluster is not None:
-            with contextlib.suppress(Exception):
-                connection.cluster.close(timeout=10)
+            client.close(timeout=5)
+    if cluster is None:
+        return
+    before = _processes(cluster)
+    with contextlib.suppress(Exception):
+        cluster.close(timeout=10)
+    kill_children(before | _processes(cluster))
+
+
+def _processes(cluster: Any) -> set[int]:
+    """Return the worker processes of a cluster of this machine."""
+    return {nanny.pid for nanny in cluster.workers.values() if getattr(nanny, "pid", None)}
+
+
+def _restore(cluster: Any, count: int) -> None:
+    """Start the workers of this machine again that Dask has given up, such as one that was killed while it started."""
+    for name, nanny in list(cluster.workers.items()):
+        if nanny.status.name in ("closed", "failed"):
+            del cluster.workers[name]
+    cluster.scale(count)
+
+
+def _patience(config: ClusterConfig) -> float:
+    """Return the seconds to wait for a worker, if there is none."""
+    given = config.type != "local" or "start_timeout" in config.model_fields_set
+    return config.start_timeout if given else WITHOUT_WORKERS
+
+
+def _lost() -> ServiceError:
+    return ServiceError(
+        "the connection to the Dask scheduler was lost",
+        fix="run the same command again; it continues with the results on disk",
+    )
 
 
 atexit.register(close_clusters)
@@ -130,8 +178,9 @@ class DaskCluster:
         self._tickets: dict[str, int] = {}
         self._attempts = 0
         self._refused: dict[str, str] = {}
-        self._accepted = 0
+        self._accepted: set[str] = set()
         self._looked = 0.0
+        self._last_worker = time.monotonic()
         self._dashboard = ""
         self._lock = threading.Lock()
 
@@ -151,6 +200,8 @@ class DaskCluster:
         cloudpickle.register_pickle_by_value(admission)
         try:
             client.register_plugin(admission.Admission(self._name, __version__, self._work), name=self._name)
+        except OSError:  # a worker was lost meanwhile: all others have it, and new ones get it
+            pass
         finally:
             cloudpickle.unregister_pickle_by_value(admission)
         try:
@@ -174,7 +225,7 @@ class DaskCluster:
     @property
     def workers(self) -> int:
         """Number of accepted workers, at the last look."""
-        return self._accepted
+        return len(self._accepted)
 
     @property
     def capacity(self) -> int:
@@ -221,9 +272,12 @@ class DaskCluster:
             with self._completed.thread_condition:
                 if not self._completed.has_ready():
                     self._completed.thread_condition.wait(0.1)
+                    if self._client.status != "running" and not self._completed.has_ready():
+                        raise _lost()
             if time.monotonic() - self._looked > REFRESH:
                 self._look()
                 self._submit_stranded()
+                self._expect_workers()
 
     def _outcome(self, ticket: int, future: Any, outcome: Any) -> Done | Died:
         from distributed import KilledWorker
@@ -240,24 +294,37 @@ class DaskCluster:
             return Died(0 if starts == 0 else 1 if self._connection.own else max(starts, STRIKES))
         if future.status == "error":
             raise error
-        raise ServiceError(
-            "the connection to the Dask scheduler was lost",
-            fix="run the same command again; it continues with the results on disk",
-        )
+        raise _lost()
 
     def _submit_stranded(self) -> None:
         """Submit again what waits although workers are idle."""
         now = time.monotonic()
         with self._lock:
-            waiting = {ticket: bundle for ticket, bundle in self._bundles.items() if bundle.starts == 0}
+            waiting = {ticket: bundle for ticket, bundle in self._bundles.items() if bundle.worker not in self._accepted}
+            for bundle in self._bundles.values():
+                if bundle.worker in self._accepted:
+                    bundle.seen = now
             running = len(self._bundles) - len(waiting)
-        if running >= self._accepted:
+        if running >= len(self._accepted):
             return
         for ticket, bundle in waiting.items():
-            if now - bundle.submitted > STRANDED:
-                del self._tickets[bundle.future.key]
+            if now - bundle.seen > STRANDED:
+                self._tickets.pop(bundle.future.key, None)
                 self._client.cancel([bundle.future])
                 self._submit(ticket, bundle.arguments)
+
+    def _expect_workers(self) -> None:
+        """Raise an error if all workers have been lost, and no others come."""
+        if self._accepted:
+            self._last_worker = time.monotonic()
+            return
+        limit = _patience(self._config)
+        if time.monotonic() - self._last_worker > limit:
+            raise ServiceError(
+                f"all workers of the cluster were lost, and none has come for {limit:g} s",
+                why=next(iter(self._refused.values()), None),
+                fix="see why they ended; the same command continues with the results on disk",
+            )
 
     def note(self, message: dict[str, Any]) -> None:
         """Take an event of a worker; called by the client's own thread."""
@@ -266,6 +333,7 @@ class DaskCluster:
                 bundle = self._bundles.get(message["started"])
                 if bundle is not None:
                     bundle.starts += 1
+                    bundle.worker = message["worker"]
         elif "refused" in message and message["refused"] not in self._refused:
             self._refused[message["refused"]] = message["why"]
             logger.warning(f"the worker {message['refused']} is not used: {message['why']}")
@@ -276,8 +344,11 @@ class DaskCluster:
         loop = self._client.loop
         assert loop is not None
         loop.add_callback(self._client._update_scheduler_info, n_workers=-1)
-        self._accepted = sum(1 for found in known.values() if found.get("resources", {}).get(self._name))
+        self._accepted = {address for address, found in known.items() if found.get("resources", {}).get(self._name)}
         self._looked = time.monotonic()
+        expected = self._config.expected_workers
+        if self._config.type == "local" and len(known) < expected:
+            loop.add_callback(_restore, self._connection.cluster, expected)
 
     def _wait_for_worker(self) -> None:
         """Wait for the first worker that is accepted.
@@ -285,12 +356,17 @@ class DaskCluster:
         Raises:
             ServiceError: none came, or all were refused.
         """
-        end = time.monotonic() + self._config.start_timeout
+        limit = _patience(self._config)
+        end = time.monotonic() + limit
         told = time.monotonic() + 10
         while True:
-            self._client.sync(self._client._update_scheduler_info, n_workers=-1)
+            if self._client.status != "running":
+                raise _lost()
+            with contextlib.suppress(OSError):  # lost, or slower than that
+                self._client.sync(self._client._update_scheduler_info, n_workers=-1, callback_timeout=ANSWER)
             self._look()
             if self._accepted:
+                self._last_worker = time.monotonic()
                 return
             present = self._client.scheduler_info(n_workers=-1)["workers"]
             if present and all(address in self._refused for address in present):
@@ -298,7 +374,7 @@ class DaskCluster:
                 raise ServiceError("no worker of the cluster can be used", why=why, fix="start workers that can")
             if time.monotonic() > end:
                 raise ServiceError(
-                    f"no worker came within {self._config.start_timeout} s",
+                    f"no worker came within {limit:g} s",
                     why=next(iter(self._refused.values()), None),
                     fix="look at the queue, or raise start_timeout in the file of the cluster",
                 )
@@ -331,7 +407,11 @@ def _connected(config: ClusterConfig) -> _Connection:
         found = _Connection(client, None, own=False)
     else:
         cluster = _local(config) if config.type == "local" else _batch(config)
-        found = _Connection(Client(cluster, set_as_default=False), cluster, own=True)
+        try:
+            found = _Connection(Client(cluster, set_as_default=False), cluster, own=True)
+        except BaseException:
+            _close(None, cluster)
+            raise
     _connections[config] = found
     found.subscribe()
     link = found.client.dashboard_link

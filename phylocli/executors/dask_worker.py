@@ -45,7 +45,8 @@ def perform_bundle(name: str, ticket: int, arguments: list[bytes]) -> tuple[Done
     from distributed.utils import sync
 
     worker = get_worker()
-    sync(worker.loop, worker.scheduler.log_event, topic=TOPIC, msg={"name": name, "started": ticket})
+    message = {"name": name, "started": ticket, "worker": worker.address}
+    sync(worker.loop, worker.scheduler.log_event, topic=TOPIC, msg=message)
     package, recorder = logging.getLogger("phylocli"), _Recorder()
     package.addHandler(recorder)
     if package.level == logging.NOTSET:

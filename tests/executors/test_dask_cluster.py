@@ -11,13 +11,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from phylocli.config.parallel import ClusterConfig
 from phylocli.core.errors import BadInputError, PhylocliError, ServiceError
-from phylocli.executors import Work, run_pieces
-from phylocli.executors.dask_cluster import DaskCluster, _jobs, close_clusters
+from phylocli.executors import Work, dask_cluster, run_pieces
+from phylocli.executors.dask_cluster import DaskCluster, _Bundle, _jobs, close_clusters
 
 logger = logging.getLogger("phylocli.tests")
 
@@ -74,6 +75,48 @@ def test_calls_take_turns_on_one_cluster_so_that_stages_can_be_chained() -> None
     first = run_pieces(Work(abs), ((f"p{i}", -i) for i in range(20)), cluster=CLUSTER)
     second = run_pieces(Work(float), first, cluster=CLUSTER)
     assert list(second) == [(f"p{i}", float(i)) for i in range(20)]
+
+
+@pytest.mark.slow
+def test_worker_that_dask_has_given_up_is_started_again() -> None:
+    assert list(run_pieces(Work(abs), [("a", -1)], cluster=CLUSTER)) == [("a", 1)]
+    (connection,) = dask_cluster._connections.values()
+    given_up = list(connection.cluster.workers.values())
+    for nanny in given_up:
+        connection.cluster.sync(nanny.close)
+    assert list(run_pieces(Work(abs), [("a", -1)], cluster=CLUSTER)) == [("a", 1)]
+    assert not set(connection.cluster.workers.values()) & set(given_up)
+
+
+class Stopped:
+    """A client of which the test needs only that nothing is asked of it."""
+
+    status = "running"
+
+    def cancel(self, futures: list[object]) -> None: ...
+
+
+def test_bundle_whose_worker_has_left_is_submitted_again_if_others_are_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = DaskCluster(Work(abs), ClusterConfig.parse(CLUSTER))
+    engine._client = Stopped()  # type: ignore[assignment]
+    future = SimpleNamespace(key="k")
+    for ticket, worker in enumerate(("left", "present", "")):
+        engine._bundles[ticket] = _Bundle([b"%d" % ticket], 0.0, future, starts=bool(worker), worker=worker)
+    submitted: list[int] = []
+    monkeypatch.setattr(engine, "_submit", lambda ticket, arguments: submitted.append(ticket))
+    engine._accepted = {"present"}
+    engine._submit_stranded()
+    assert submitted == []  # its only worker is busy
+    engine._accepted = {"present", "idle"}
+    engine._submit_stranded()
+    assert submitted == [0, 2]
+
+
+def test_cluster_that_has_lost_all_workers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dask_cluster, "WITHOUT_WORKERS", 0.0)
+    engine = DaskCluster(Work(abs), ClusterConfig.parse(CLUSTER))
+    with pytest.raises(ServiceError, match="all workers of the cluster were lost"):
+        engine._expect_workers()
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pickle
 import signal
 import time
 from collections.abc import Iterator
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,26 @@ def test_death_of_a_process_that_is_idle_goes_unnoticed() -> None:
             process.kill()
             while not pool._broken:  # type: ignore[attr-defined]
                 time.sleep(0.01)
+
+
+def half_written(argument: tuple[int, str]) -> int:
+    """End the worker in the middle of its first result."""
+    number, folder = argument
+    if number == 1 and not (Path(folder) / "died").exists():
+        (Path(folder) / "died").touch()
+
+        def send_half(self: Connection, data: bytes) -> None:
+            os.write(self.fileno(), data[: len(data) // 2])
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        Connection._send = send_half  # type: ignore[attr-defined]
+    return number
+
+
+def test_death_in_the_middle_of_a_result_is_noticed(tmp_path: Path) -> None:
+    arguments = [(f"p{i}", (i, str(tmp_path))) for i in range(3)]
+    assert list(run_pieces(Work(half_written), arguments, jobs=2)) == [("p0", 0), ("p1", 1), ("p2", 2)]
+    assert (tmp_path / "died").exists()
 
 
 def dies_at_first(folder: str) -> None:

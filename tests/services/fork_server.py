@@ -102,7 +102,14 @@ class ForkServer:
             code = int(self._answers.readline())
             limit.cancel()
             for reader in readers:
-                reader.join()
+                reader.join(30)
+            left = any(reader.is_alive() for reader in readers)
+            if left:  # a process that the command left behind has its streams
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(pid, signal.SIGKILL)
+                for reader in readers:
+                    reader.join(30)
+        assert not left, f"the command left a process behind: {' '.join(arguments)}"
         command = [sys.executable, "-m", "phylocli", *arguments]
         if killed.is_set():
             raise subprocess.TimeoutExpired(command, timeout)
