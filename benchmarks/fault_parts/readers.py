@@ -8,6 +8,8 @@ stops that reader and is reported.
 from __future__ import annotations
 
 import contextlib
+import io
+import itertools
 import os
 import re
 import shutil
@@ -15,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -40,11 +43,13 @@ class Reader:
         suffix: of the file.
         read: reads a file as the product does.
         seeds: writes right files of the kind into a folder.
+        pack: makes a file of a case, where a checksum would hide what is in it.
     """
 
     suffix: str
     read: Callable[[Path], object]
     seeds: Callable[[Path], None]
+    pack: Callable[[bytes], bytes] = bytes
 
 
 def _sequences(path: Path) -> object:
@@ -196,6 +201,30 @@ def _arrays(kind: str) -> Callable[[Path], None]:
     return write
 
 
+NPY = b"\x93NUMPY"
+
+
+def _members(folder: Path) -> None:
+    import numpy as np
+
+    vectors = np.arange(8, dtype=np.float32)
+    for number, arrays in enumerate([(np.array(["a", "b"]), np.stack([vectors, vectors])), (vectors, vectors)]):
+        with (folder / f"seed-{number}").open("wb") as stream:
+            stream.write(bytes([number]))
+            for array in arrays:
+                np.save(stream, array)
+
+
+def _archive(data: bytes) -> bytes:
+    """Return an NPZ archive with right checksums: `ids` and `embeddings`, or vectors by id, as the first byte says."""
+    packed = io.BytesIO()
+    names = itertools.count() if data[:1] == b"\x01" else iter(("ids", "embeddings"))
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name, member in zip(names, data[1:].split(NPY)[1:], strict=False):
+            archive.writestr(f"{name}.npy", NPY + member)
+    return packed.getvalue()
+
+
 STOCKHOLM = """# STOCKHOLM 1.0
 #=GF ID Globin
 #=GF AC PF00042.27
@@ -224,6 +253,7 @@ READERS = {
     "labels (Parquet)": Reader(".parquet", _labels, _frame_seeds("parquet")),
     "split (Parquet)": Reader(".parquet", _split, _frame_seeds("parquet", "arrow")),
     "embeddings (NPZ)": Reader(".npz", _embeddings, _arrays("npz")),
+    "embeddings (NPZ, arrays)": Reader(".npz", _embeddings, _members, _archive),
     "embeddings (HDF5)": Reader(".h5", _embeddings, _arrays("h5")),
 }  # fmt: skip
 
@@ -245,11 +275,11 @@ def fuzz(name: str, cases: int, seed: int, folder: Path) -> None:
     reader.seeds(corpus)
     for file in corpus.iterdir():
         with contextlib.suppress(PhylocliError):  # load libraries before memory is measured
-            reader.read(_renamed(file, folder, reader.suffix))
+            reader.read(_renamed(file, folder, reader))
     place = folder / f"case{reader.suffix}"
 
     def case(data: bytes) -> None:
-        place.write_bytes(data)
+        place.write_bytes(reader.pack(data))
         start = time.process_time()
         with contextlib.suppress(PhylocliError):
             reader.read(place)
@@ -266,9 +296,9 @@ def fuzz(name: str, cases: int, seed: int, folder: Path) -> None:
     atheris.Fuzz()
 
 
-def _renamed(file: Path, folder: Path, suffix: str) -> Path:
-    path = folder / f"right{suffix}"
-    shutil.copy(file, path)
+def _renamed(file: Path, folder: Path, reader: Reader) -> Path:
+    path = folder / f"right{reader.suffix}"
+    path.write_bytes(reader.pack(file.read_bytes()))
     return path
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import tracemalloc
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -269,12 +271,74 @@ def test_archives_that_hold_no_embeddings_say_so(tmp_path: Path, write: Callable
     assert said in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "change", [(b"(4, 5)", b"(4, 5("), (b"'descr'", b"'descr"), (b"(4, 5)", b"(9, 5)"), (b"<f4", b"<?4")]
+)
+def test_an_array_whose_header_is_damaged_is_named(tmp_path: Path, change: tuple[bytes, bytes]) -> None:
+    np.savez(tmp_path / "right.npz", ids=np.array(IDS), embeddings=VECTORS)
+    with zipfile.ZipFile(tmp_path / "right.npz") as right, zipfile.ZipFile(tmp_path / "t.npz", "w") as damaged:
+        for name in right.namelist():  # with a right checksum, so that only NumPy can notice
+            damaged.writestr(name, right.read(name).replace(*change))
+    with pytest.raises(BadInputError, match=r"t\.npz cannot be read as NPZ"):
+        read_embeddings(tmp_path / "t.npz")
+
+
 def test_a_pickled_array_in_hdf5_or_a_link_to_another_file_is_not_followed(tmp_path: Path) -> None:
     hdf5(tmp_path / "other.h5")
     with h5py.File(tmp_path / "t.h5", "w") as file:
         file["a"], file["b"] = VECTORS[0], VECTORS[1]
         file["c"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "/a")
     assert read_embeddings(tmp_path / "t.h5").ids == ["a", "b"]
+
+
+def never_written(path: Path) -> None:
+    with h5py.File(path, "w") as file:
+        file["ids"] = ["a", "b"]
+        file.create_dataset("embeddings", shape=(10_000_000, 2), dtype="f4", chunks=(100, 2))
+
+
+def many_never_written(path: Path) -> None:
+    with h5py.File(path, "w") as file:
+        for number in range(20):
+            file.create_dataset(str(number), shape=(1 << 20,), dtype="f2", chunks=(1 << 10,))
+
+
+def large_chunks(path: Path) -> None:
+    with h5py.File(path, "w") as file:
+        file["ids"] = ["a", "b"]
+        options = {"chunks": (1_000_000, 8), "maxshape": (None, 8), "compression": "gzip", "dtype": "f4"}
+        file.create_dataset("embeddings", data=np.ones((2, 8)), **options)
+
+
+def texts_never_written(path: Path) -> None:
+    with h5py.File(path, "w") as file:
+        file["embeddings"] = VECTORS
+        file.create_dataset("ids", shape=(1_000_000,), dtype=h5py.string_dtype(), chunks=(100,))
+
+
+def zeros(path: Path) -> None:
+    np.savez_compressed(path, ids=np.array(["a", "b"]), embeddings=np.zeros((1_500_000, 2), np.float32))
+
+
+EXPANDING = [
+    (never_written, "x.h5"), (many_never_written, "x.h5"), (large_chunks, "x.h5"), (texts_never_written, "x.h5"),
+    (zeros, "x.npz"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("write", "name"), EXPANDING, ids=[write.__name__ for write, _ in EXPANDING])
+def test_arrays_that_expand_too_much_are_refused_before_they_fill_memory(
+    tmp_path: Path, write: Callable[[Path], object], name: str
+) -> None:
+    path = tmp_path / name
+    write(path)
+    tracemalloc.start()
+    try:
+        with pytest.raises(BadInputError, match=rf"{name} expands to more than 200 times its size"):
+            read_embeddings(path)
+        assert tracemalloc.get_traced_memory()[1] < 4_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_residues_per_sequence_in_hdf5_are_named(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -13,7 +15,7 @@ import numpy.typing as npt
 
 from phylocli.core.errors import BadInputError
 from phylocli.formats.sequences.fasta import shorten
-from phylocli.formats.streams import PathLike, note_input
+from phylocli.formats.streams import PathLike, check_expansion, note_input
 from phylocli.formats.tables.array_files import ids_beside
 from phylocli.formats.tables.columns import ID_COLUMNS, VECTOR_COLUMNS
 
@@ -22,9 +24,12 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 MAX_FEATURES = 1 << 20
 """Maximum number of features of a vector; a larger shape indicates a damaged or wrong file."""
 
-_DAMAGE = (
+TEXT = 64
+"""Bytes that a short string takes in memory."""
+
+DAMAGE = (
     ValueError, OSError, EOFError, KeyError, TypeError, IndexError, AttributeError, RuntimeError, OverflowError, MemoryError,
-    SyntaxError, zipfile.BadZipFile, zlib.error,
+    SyntaxError, tokenize.TokenError, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
 """Exceptions that NumPy and h5py raise for damaged files."""
 
@@ -43,10 +48,12 @@ def read_npz(source: PathLike) -> tuple[list[str], npt.NDArray[Any]]:
         if not isinstance(found, np.lib.npyio.NpzFile):
             return _with_ids_beside(source, found)
         with found as archive:
+            assert archive.zip is not None
+            check_expansion(sum(part.file_size for part in archive.zip.infolist()), Path(source).stat().st_size, str(source))
             arrays = {key: archive[key] for key in archive.files}
             if not all(isinstance(array, np.ndarray) for array in arrays.values()):
                 raise ValueError("it contains files that are not arrays")
-    except _DAMAGE as error:
+    except DAMAGE as error:
         pickled = "allow_pickle" in str(error)
         raise BadInputError(
             f"{source} cannot be read as NPZ",
@@ -86,6 +93,7 @@ def read_hdf5(source: PathLike) -> tuple[list[str], npt.NDArray[Any]]:
         with h5py.File(source, "r") as file:
             datasets: dict[str, Any] = {}
             file.visititems(lambda path, item: datasets.update({path: item} if isinstance(item, h5py.Dataset) else {}))
+            check_expansion(sum(map(_size, datasets.values())), Path(source).stat().st_size, str(source))
             table = any(path.lower() in ID_COLUMNS and h5py.check_string_dtype(d.dtype) for path, d in datasets.items())
             for path, item in datasets.items():
                 shape = item.shape or ()
@@ -97,12 +105,18 @@ def read_hdf5(source: PathLike) -> tuple[list[str], npt.NDArray[Any]]:
                 if name in arrays:
                     raise BadInputError(f"{source}: the id {shorten(name)!r} occurs twice", fix="keep one dataset per id")
                 arrays[name] = np.asarray(item.asstr()[()] if h5py.check_string_dtype(item.dtype) else item[()])
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise BadInputError(
             f"{source} cannot be read as HDF5", why=_why(error), fix="write or copy the file again"
         ) from error
     ids, vectors = vectors_of_arrays(arrays, str(source), fix)
     return (ids, vectors) if table else (ids_of_headers(ids), vectors)
+
+
+def _size(dataset: Any) -> int:
+    """Return the bytes that a dataset of an HDF5 file takes in memory; what was never written is filled with a value."""
+    values = max(math.prod(dataset.shape or ()), math.prod(dataset.chunks or ()))  # a chunk is read as a whole
+    return values * (TEXT if dataset.dtype.kind == "O" else dataset.dtype.itemsize)
 
 
 def _text(value: Any) -> str:
@@ -170,5 +184,5 @@ def is_npz(source: PathLike) -> bool:
     try:
         with zipfile.ZipFile(Path(source)) as archive:
             return any(name.endswith(".npy") for name in archive.namelist())
-    except _DAMAGE:
+    except DAMAGE:
         return True  # an NPY file, or a damaged archive, for which NumPy raises the error

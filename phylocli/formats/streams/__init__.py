@@ -15,7 +15,7 @@ from phylocli.formats.streams.paths import (
     unpacked_name,
     without_secrets,
 )
-from phylocli.formats.streams.reading import Input, at_rest, explain_read_error, open_input, read_text
+from phylocli.formats.streams.reading import Input, at_rest, check_expansion, explain_read_error, open_input, read_text
 from phylocli.formats.streams.recording import (
     InputRecord,
     file_sha256,
@@ -48,6 +48,7 @@ __all__ = [
     "atomic_path",
     "binary_kind",
     "cache_folder",
+    "check_expansion",
     "decode_head",
     "decode_text",
     "display_name",

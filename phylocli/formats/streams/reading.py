@@ -37,6 +37,25 @@ It bounds the memory that a small malicious file can use. Alignments with many g
 BOMB_SIZE = 8 << 20
 
 
+def check_expansion(expanded: int, packed: int, name: str) -> None:
+    """Raise an error if an input expands too much.
+
+    Args:
+        expanded: bytes of the expanded input, or of a part of it.
+        packed: bytes of the input.
+        name: of the input, for the message.
+
+    Raises:
+        BadInputError: it is more than `BOMB_SIZE`, and more than `BOMB_RATIO` times the size of the input.
+    """
+    if expanded > BOMB_SIZE and expanded > BOMB_RATIO * packed:
+        raise BadInputError(
+            f"{name} expands to more than {BOMB_RATIO} times its size",
+            why="sequences and tables do not compress this well; it looks like a decompression bomb",
+            fix="if the file is genuine, decompress it first, or write it without compression",
+        )
+
+
 Input = io.BufferedReader
 """An open, decompressed input. Before the first read, `peek` returns at least the first line, also for a pipe."""
 
@@ -168,12 +187,7 @@ class _Decompressed(_Raw):
                 fix="the file was probably not downloaded or copied to its end; fetch it again",
             ) from error
         self._size += len(data)
-        if self._size > BOMB_SIZE and self._size > BOMB_RATIO * self._source.size:
-            raise BadInputError(
-                f"{self._name} expands to more than {BOMB_RATIO} times its size",
-                why="sequences and tables do not compress this well; it looks like a decompression bomb",
-                fix="if the file is genuine, decompress it first",
-            )
+        check_expansion(self._size, self._source.size, self._name)
         return data
 
 

@@ -8,13 +8,13 @@ accessibility, 57–64 eight states, one-hot in the order GHIBESTC, 65–66 angl
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from phylocli.core.errors import BadInputError
+from phylocli.formats.embeddings.arrays import DAMAGE
 from phylocli.formats.streams import note_input
 from phylocli.probe.benchmarks._files import PUBLISHED
 
@@ -48,12 +48,12 @@ def read_netsurfp(path: Path) -> pl.DataFrame:
                     fix=PUBLISHED,
                 )
             names, data = archive["pdbids"], archive["data"]
-    except (ValueError, OSError, zipfile.BadZipFile) as error:
+    except DAMAGE as error:
         raise BadInputError(f"{path.name} cannot be read as NPZ", why=str(error), fix=PUBLISHED) from error
-    if data.ndim != 3 or data.shape[2] != COLUMNS or len(data) != len(names):
+    if data.dtype.kind not in "fiub" or data.ndim != 3 or data.shape[2] != COLUMNS or names.shape != data.shape[:1]:
         raise BadInputError(
             f"{path.name} is not a dataset of NetSurfP-2",
-            why=f"'data' has shape {data.shape}, but there are {len(names)} 'pdbids'",
+            why=f"'data' has shape {data.shape} of {data.dtype}, 'pdbids' {names.shape}",
             fix=f"'data' must be (proteins, residues, {COLUMNS})",
         )
     rows = []

@@ -159,6 +159,9 @@ def test_secondary_structure_as_netsurfp_publishes_it(tmp_path: Path) -> None:
     np.savez(tmp_path / "Train_HHblits.npz", data=np.zeros((2, 5, 57)), pdbids=np.array(["a", "b"]))
     with pytest.raises(BadInputError, match=r"Train_HHblits.npz is not a dataset of NetSurfP-2"):
         load_benchmark("secondary-structure", tmp_path)
+    np.savez(tmp_path / "Train_HHblits.npz", data=np.full((2, 5, 68), "x"), pdbids=np.array(["a", "b"]))
+    with pytest.raises(BadInputError, match="not a dataset of NetSurfP-2"):
+        load_benchmark("secondary-structure", tmp_path)
     (tmp_path / "Train_HHblits.npz").write_bytes(b"PK nonsense")
     with pytest.raises(BadInputError, match="cannot be read as NPZ"):
         load_benchmark("secondary-structure", tmp_path)
