@@ -23,6 +23,10 @@ from fork_server import ForkServer
 from standin import Standin
 from typer.testing import CliRunner, Result
 
+# Compiled once for all processes that tests start, and for the next run: without, each start takes a quarter longer.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # Property tests draw the same examples everywhere, unless HYPOTHESIS_PROFILE=fuzz (`make fuzz`) asks for random ones.
 # No deadline: the time of an example depends on the load of the machine.
 settings.register_profile("fixed", derandomize=True, deadline=None)
@@ -307,13 +311,23 @@ def on_terminal(tmp_path: Path) -> Run:
         environment = {**os.environ, "PHYLOCLI_STORE": str(tmp_path / "store"), "NO_COLOR": "1", "COLUMNS": "120"}
         command = [sys.executable, "-m", "phylocli", *map(str, args)]
         streams = {"stdin": screen, "stdout": screen, "stderr": subprocess.PIPE}
+        shown = bytearray()
+
+        def read() -> None:
+            with contextlib.suppress(OSError):  # EIO is the end of a terminal
+                while data := os.read(keyboard, 65536):
+                    shown.extend(data)
+
         with subprocess.Popen(command, **streams, env=environment, cwd=tmp_path) as p:
             os.close(screen)
-            _, errors = p.communicate(timeout=300)
-        shown = bytearray()
-        with contextlib.suppress(OSError):  # EIO is the end of a terminal
-            while data := os.read(keyboard, 65536):
-                shown += data
+            reader = threading.Thread(target=read, daemon=True)  # meanwhile: a terminal holds some kilobytes only
+            reader.start()
+            try:
+                _, errors = p.communicate(timeout=300)
+            finally:
+                p.kill()
+        reader.join(timeout=60)
+        assert not reader.is_alive()
         os.close(keyboard)
         return subprocess.CompletedProcess(command, p.returncode, shown.decode(), errors.decode())
 

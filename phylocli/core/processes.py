@@ -80,6 +80,7 @@ class WorkerPool(ProcessPoolExecutor):
         printed = (shown, console.messages_are_json()) if console.messages_are_shown() else None
         arguments = (self._called_off, printed, initializer, initargs)
         super().__init__(count, context, _start_worker, arguments)
+        self._results: Any = self._result_queue
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Start a worker if none is idle, and submit the task."""
@@ -88,8 +89,7 @@ class WorkerPool(ProcessPoolExecutor):
             if len(self._processes or {}) == self._count:
                 # The last holders of this end are then the workers: if the only one dies while it writes a result, the
                 # pool reads the end of the pipe, instead of waiting for the rest for ever.
-                queue: Any = self._result_queue
-                queue._writer.close()
+                self._results._writer.close()
             return future
 
     def end(self) -> None:
@@ -107,6 +107,7 @@ class WorkerPool(ProcessPoolExecutor):
                 process.kill()
         for process in processes:
             process.join()
+        self._results._writer.close()  # open if fewer workers than allowed have started
         if manager is not None:
             manager.join()  # it may have noticed a worker's death that multiprocessing does not know of yet
 

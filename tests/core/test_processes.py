@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -164,6 +165,30 @@ def test_workers_clean_up_and_begin_nothing_more_when_the_block_is_left_by_an_ex
     assert not path.exists()
     assert not list(tmp_path.iterdir())
     assert all(future.done() for future in later)
+
+
+def half_a_result(path: str) -> None:
+    """Write the beginning of a message to the pipe of the results, as a large result that is being sent."""
+    frame = sys._getframe()
+    while "result_queue" not in frame.f_locals:
+        assert frame.f_back is not None
+        frame = frame.f_back
+    frame.f_locals["result_queue"]._writer._send(struct.pack("!i", 1000) + b"beginning")
+    Path(path).touch()
+    time.sleep(100)
+
+
+@pytest.mark.parametrize("death", ["error in the block", "killed"])
+def test_a_worker_that_dies_while_it_sends_a_result_is_not_waited_for(death: str, tmp_path: Path) -> None:
+    expected: type[Exception] = PhylocliError if death == "killed" else ZeroDivisionError
+    with pytest.raises(expected), WorkerPool(1 if death == "killed" else 2, grace=0) as pool:
+        future = pool.submit(half_a_result, str(tmp_path / "begun"))
+        assert wait_until((tmp_path / "begun").exists)
+        time.sleep(0.1)  # the thread that reads results has begun with this one
+        if death == "killed":
+            next(iter(pool._processes.values())).kill()
+            future.result(timeout=60)
+        raise ZeroDivisionError
 
 
 def test_outputs_and_status_of_a_program_are_returned() -> None:

@@ -101,8 +101,9 @@ def test_run_resumes_after_kill_9_with_the_same_bytes(
     )
     args = ("embed", examples / "globins.fasta", "-m", model, "-o", f"{target}/", "--shard-size", 10)
     process = phylocli_spawn(*args, before=before)
+    end = time.monotonic() + 120
     while len(files(target)) < 2:
-        assert process.poll() is None
+        assert process.poll() is None and time.monotonic() < end
         time.sleep(0.02)
     process.kill()
     process.wait()

@@ -138,11 +138,14 @@ def test_killed_command_goes_on_where_it_was_and_leaves_no_process(
     pipe = tmp_path / "pipe.sto"
     os.mkfifo(pipe)
     process = phylocli_spawn("tree", pipe, "--jobs", "2", "-o", output)
-    with pipe.open("w") as stream:  # open, so that the command waits for more families when it is killed
+    # Open for both: a command that ends early is not waited for, and one that reads waits for more when it is killed.
+    with open(os.open(pipe, os.O_RDWR), "w") as stream:
         records = source.read_text().split("//\n")[:7]
         stream.write("".join(f"{record}//\n" for record in records))
         stream.flush()
-        while process.poll() is None and not (partial.exists() and partial.read_bytes().count(b"\n") >= 3):
+        end = time.monotonic() + 120
+        while not (partial.exists() and partial.read_bytes().count(b"\n") >= 3):
+            assert process.poll() is None and time.monotonic() < end
             time.sleep(0.02)
         workers = [int(word) for word in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
         process.kill()

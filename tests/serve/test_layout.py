@@ -91,8 +91,7 @@ def test_a_table_that_cannot_be_placed_says_why() -> None:
     same = prepared(5)
     same._table.vectors = np.ones((5, 4), dtype=np.float32)
     same.start()
-    while same.status()["state"] == "working":
-        time.sleep(0.02)
+    same._thread.join(timeout=120)
     assert same.status() == {
         "state": "failed",
         "message": "No map: all embeddings have the same direction, so all cosines are 1.",

@@ -108,7 +108,7 @@ def command(families: Path, run: Path, *more: str) -> subprocess.Popen[bytes]:
 def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + 120
     while not path.exists():
-        assert process.poll() is None, process.communicate()[1].decode()
+        assert process.poll() is None, process.communicate(timeout=600)[1].decode()
         assert time.monotonic() < deadline
         time.sleep(0.005)
 
@@ -116,16 +116,16 @@ def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
 @pytest.mark.parametrize("recipe", ["simclr", "moco-v2"])
 def test_killed_run_resumes_exactly(recipe: str, families: Path, tmp_path: Path) -> None:
     whole = command(families, tmp_path / "whole", "--recipe", recipe)
-    said = whole.communicate()[1].decode()
+    said = whole.communicate(timeout=600)[1].decode()
     assert whole.returncode == 0, said
     killed = command(families, tmp_path / "killed", "--recipe", recipe)
     wait_for(tmp_path / "killed" / "checkpoints" / "step-00000006.pt", killed)
     killed.send_signal(signal.SIGKILL)
-    killed.communicate()
+    killed.communicate(timeout=600)
     assert killed.returncode == -signal.SIGKILL
     assert not (tmp_path / "killed" / "model").exists()
     resumed = command(families, tmp_path / "killed", "--recipe", recipe, "--resume")
-    said = resumed.communicate()[1].decode()
+    said = resumed.communicate(timeout=600)[1].decode()
     assert resumed.returncode == 0, said
     assert "resuming after step" in said
     assert not list((tmp_path / "killed").rglob(".*"))  # neither a lock nor temporary files
@@ -139,13 +139,15 @@ def test_killed_run_resumes_exactly(recipe: str, families: Path, tmp_path: Path)
 def test_a_run_that_is_killed_again_and_again_ends_as_one_that_never_was(families: Path, tmp_path: Path) -> None:
     """At random moments: within steps, while a checkpoint is written, between a checkpoint and its metrics."""
     whole, run = tmp_path / "whole", tmp_path / "killed"
-    said = command(families, whole).communicate()[1].decode()
+    said = command(families, whole).communicate(timeout=600)[1].decode()
     assert (whole / "model").is_dir(), said
     rng, kills = np.random.default_rng(0), 0
     while True:
         before = checkpoints.found(run / "checkpoints")
         with command(families, run, "--resume") as process:
+            end = time.monotonic() + 600
             while process.poll() is None and checkpoints.found(run / "checkpoints") == before:
+                assert time.monotonic() < end
                 time.sleep(0.002)
             time.sleep(rng.uniform(0, 0.1))
             if process.poll() is not None:

@@ -54,7 +54,7 @@ def test_a_named_pipe_is_written_to_and_stays(tmp_path, how):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     found = []
-    reader = threading.Thread(target=lambda: found.append(pipe.read_bytes()))
+    reader = threading.Thread(target=lambda: found.append(pipe.read_bytes()), daemon=True)
     reader.start()
     how(pipe, "through")
     reader.join(timeout=60)
@@ -232,7 +232,7 @@ def test_small_files_that_many_threads_write_are_each_whole(tmp_path):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        thread.join(timeout=60)
     assert path.read_text() in [letter * 5000 for letter in "abcdefgh"]
     assert os.listdir(tmp_path) == ["index"]
 

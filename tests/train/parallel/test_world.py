@@ -63,7 +63,7 @@ def torchrun(ranks: int, *args: object) -> subprocess.CompletedProcess[bytes]:
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
     ) as launcher:
         try:
-            said = launcher.communicate(timeout=1200)
+            said = launcher.communicate(timeout=600)
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(launcher.pid, signal.SIGKILL)
@@ -216,17 +216,23 @@ def stopped_under_torchrun(ranks: int, families: Path, run: Path, number: signal
         *more,
     ]
     with subprocess.Popen(
-        command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        command,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
     ) as launcher:
         try:
-            end = time.monotonic() + 1200
+            end = time.monotonic() + 600
             while not list((run / "checkpoints").glob("step-*.pt")):
-                assert launcher.poll() is None and time.monotonic() < end, launcher.communicate()[1].decode()
+                assert launcher.poll() is None, launcher.communicate(timeout=600)[1].decode()
+                assert time.monotonic() < end
                 time.sleep(0.01)
             os.kill(workers(launcher.pid)[-1], number)
-            said = launcher.communicate(timeout=1200)[1].decode()
+            said = launcher.communicate(timeout=600)[1].decode()
         finally:
-            launcher.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(launcher.pid, signal.SIGKILL)
     if number is signal.SIGTERM:  # all stop at the same step, and call it a success
         assert launcher.returncode == 0, said
         assert said.count("a checkpoint is saved") == 1
