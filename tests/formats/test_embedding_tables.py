@@ -341,6 +341,21 @@ def test_arrays_that_expand_too_much_are_refused_before_they_fill_memory(
         tracemalloc.stop()
 
 
+def test_a_parquet_file_that_expands_too_much_is_refused_before_it_fills_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("phylocli.formats.tables.reading.LARGE", 1 << 20)
+    path = tmp_path / "t.parquet"
+    constant = pl.DataFrame({"id": pl.repeat("a", 1_000_000, eager=True), "x": pl.zeros(1_000_000, eager=True)})
+    constant.write_parquet(path)
+    for read in (read_table, read_embeddings):
+        with pytest.raises(BadInputError, match=r"t\.parquet expands to more than 1000 times its size"):
+            read(path)
+    sparse = {f"d{k}": np.arange(3000) == k for k in range(200)}
+    pl.DataFrame({"id": [f"protein{k}" for k in range(3000)], **sparse}).write_parquet(path)
+    assert read_table(path).height == 3000
+
+
 def test_residues_per_sequence_in_hdf5_are_named(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "t.h5", "w") as file:
         file["a"], file["b/1-2"] = np.zeros((7, 3)), np.zeros((9, 3))

@@ -149,6 +149,8 @@ def _from_parquet(files: list[Path], name: str, options: ColumnOptions) -> Embed
         arrow = pq.read_schema(files[0])
     for path in files:
         note_input(path)
+        with tables.explained(str(path)):
+            tables.check_columns(pq.read_metadata(path), path.stat().st_size, str(path))
     schema = tables.arrow_frame(arrow.empty_table(), name).schema
     metadata = tables.read_parquet_metadata(files[0])
     ids = id_column(schema, name, options)

@@ -37,20 +37,21 @@ It bounds the memory that a small malicious file can use. Alignments with many g
 BOMB_SIZE = 8 << 20
 
 
-def check_expansion(expanded: int, packed: int, name: str) -> None:
+def check_expansion(expanded: int, packed: int, name: str, *, ratio: int = BOMB_RATIO, size: int = BOMB_SIZE) -> None:
     """Raise an error if an input expands too much.
 
     Args:
         expanded: bytes of the expanded input, or of a part of it.
         packed: bytes of the input.
         name: of the input, for the message.
+        ratio, size: limits.
 
     Raises:
-        BadInputError: it is more than `BOMB_SIZE`, and more than `BOMB_RATIO` times the size of the input.
+        BadInputError: the expanded input has more than `size` bytes, and more than `ratio` times those of the input.
     """
-    if expanded > BOMB_SIZE and expanded > BOMB_RATIO * packed:
+    if expanded > size and expanded > ratio * packed:
         raise BadInputError(
-            f"{name} expands to more than {BOMB_RATIO} times its size",
+            f"{name} expands to more than {ratio} times its size",
             why="sequences and tables do not compress this well; it looks like a decompression bomb",
             fix="if the file is genuine, decompress it first, or write it without compression",
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from phylocli.formats.tables.reading import (
     NotATableError,
     arrow_frame,
+    check_columns,
     explained,
     metadata_of,
     read_arrow,
@@ -58,6 +59,7 @@ __all__ = [
     "TableWriter",
     "arrow_frame",
     "benchmark_schema",
+    "check_columns",
     "classes_schema",
     "clusters_schema",
     "distances_schema",

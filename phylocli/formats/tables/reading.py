@@ -23,7 +23,7 @@ from phylocli.formats.input_formats import (
     is_tree,
 )
 from phylocli.formats.sequences.fasta import shorten
-from phylocli.formats.streams import PathLike, display_name, is_url, open_input
+from phylocli.formats.streams import PathLike, check_expansion, display_name, is_url, open_input
 from phylocli.formats.streams.remote import open_remote
 from phylocli.formats.tables.delimited import read_delimited
 from phylocli.formats.tables.values import numbers_of, texts_of
@@ -31,6 +31,12 @@ from phylocli.formats.tables.values import numbers_of, texts_of
 if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
+    import pyarrow.parquet as pq
+
+RATIO, LARGE = 1000, 256 << 20
+"""Limits of the expansion of a Parquet file: ratio, and bytes from which on it is checked."""
+WIDTHS = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT96": 12}
+"""Bytes of a value in memory by its type in the file; of the others 8."""
 
 
 class NotATableError(BadInputError):
@@ -97,6 +103,7 @@ def _read_arrow(data: bytes, found: InputFormat, name: str) -> pa.Table:
     with explained(name):
         buffer = pa.BufferReader(data)
         if found is PARQUET:
+            check_columns(pq.read_metadata(buffer), len(data), name)
             return pq.read_table(buffer, page_checksum_verification=True)
         reader = pa.ipc.open_file(buffer) if found is ARROW else pa.ipc.open_stream(buffer)
         return reader.read_all()
@@ -115,6 +122,25 @@ def explained(name: str) -> Iterator[None]:
             why=shorten(str(error).split("\n", 1)[0], 200) or type(error).__name__,
             fix="the file is damaged or incomplete: write or copy it again",
         ) from error
+
+
+def check_columns(metadata: pq.FileMetaData, size: int, name: str) -> None:
+    """Raise an error if a small Parquet file has so many values that it would fill the memory.
+
+    The limits are wide, because a table with many sparse columns is much smaller in the file than in memory.
+
+    Args:
+        metadata: of the file.
+        size: of the file, in bytes.
+        name: of the file, for the message.
+
+    Raises:
+        BadInputError: its columns expand to more than `LARGE` bytes, and more than `RATIO` times its size.
+    """
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    columns = [group.column(number) for group in groups for number in range(group.num_columns)]
+    values = sum(max(c.num_values * WIDTHS.get(c.physical_type, 8), c.total_uncompressed_size) for c in columns)
+    check_expansion(values, size, name, ratio=RATIO, size=LARGE)
 
 
 def arrow_frame(table: pa.Table, name: str) -> pl.DataFrame:
