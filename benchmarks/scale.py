@@ -4,7 +4,7 @@
     python benchmarks/scale.py workers [--counts 10,100,1000] [--seconds 1]
     python benchmarks/scale.py memory [--pieces 25000]
     python benchmarks/scale.py search [--rows 100000,1000000] [--graphs-up-to 100000]
-    python benchmarks/scale.py kills [--kills 50] [--families 2000] [--of worker,scheduler,client]
+    python benchmarks/scale.py kills [--kills 50] [--families 2000] [--of worker,scheduler,client] [--engines dask]
 
 Pieces sleep, so that the figures are those of the engines and not of a busy machine; the load is printed beside them.
 `workers` runs all workers in one process, as threads: the limit that it shows is that of scheduler and client together,
@@ -215,9 +215,13 @@ PHYLOCLI = [sys.executable, "-m", "phylocli"]
 def children(process: int) -> list[int]:
     """Return all descendants of a process."""
     found: list[int] = []
-    for thread in Path(f"/proc/{process}/task").glob("*/children"):  # each thread has its own
+    try:
+        threads = list(Path(f"/proc/{process}/task").iterdir())  # each has its own
+    except OSError:  # it has ended
+        return found
+    for thread in threads:
         try:
-            direct = [int(word) for word in thread.read_text().split()]
+            direct = [int(word) for word in (thread / "children").read_text().split()]
         except OSError:
             continue
         for child in direct:
@@ -287,7 +291,7 @@ def kills(options: argparse.Namespace) -> None:
         wanted = hashlib.sha256((folder / "whole.sto").read_bytes()).hexdigest()
         print("killed\tengine\tkills\truns\tseconds\tfamilies\tsame bytes\tprocesses left")
         for kind in options.of.split(","):
-            for engine in ("processes", "dask") if kind != "scheduler" else ("dask",):
+            for engine in options.engines.split(",") if kind != "scheduler" else ("dask",):
                 output, start, count, started = folder / f"{kind}-{engine}.sto", time.monotonic(), 0, 0
                 scheduler = Scheduler(folder, 2) if kind == "scheduler" else None
                 seen: set[int] = set()
@@ -317,6 +321,7 @@ def kills(options: argparse.Namespace) -> None:
                             continue
                         os.kill(rng.choice(victims), signal.SIGKILL)
                         count += 1
+                        print(f"kill {count}", file=sys.stderr, flush=True)
                         if kind == "scheduler":
                             process.wait()
                             assert scheduler is not None
@@ -364,6 +369,7 @@ def main() -> None:
     part.add_argument("--kills", type=int, default=50)
     part.add_argument("--families", type=int, default=2000)
     part.add_argument("--of", default="worker,scheduler,client")
+    part.add_argument("--engines", default="processes,dask")
     part.add_argument("--pause", type=float, default=1.0, help="longest time between two kills, after some progress")
     part.add_argument("--seed", type=int, default=0)
     part.set_defaults(function=kills)

@@ -9,6 +9,7 @@ import typer
 
 from phylocli.cli._options import AllOption, ClanOption, FamilyOption, Input, OfflineOption, Output, StoreOption
 from phylocli.config.tree import TreeConfig
+from phylocli.formats.streams.recording import InputRecord
 
 EXAMPLES = [
     "phylocli tree families.sto -o trees.sto",
@@ -52,13 +53,16 @@ def command(
     from phylocli.tree.draw import check_target, drawn
     from phylocli.tree.infer import attach_trees, infer_trees
     from phylocli.tree.output import write_trees
-    from phylocli.workflow.source import families
+    from phylocli.workflow.source import families, with_own_inputs
 
     to_store = bool(family or clan or all_) and output is None
     failures = Failures("got no tree")
     source = families(
         input, family=family, clan=clan, all_=all_, store=store, offline=offline, upto="fetch", on_failure=failures.add
     )
+    inputs: dict[str, list[InputRecord]] = {}
+    if to_store:
+        source = with_own_inputs(source, inputs)
     for target in draw or []:
         check_target(target)
     with family_journal(output, "tree", config.identity()) as journal:  # results in the store are files already
@@ -68,5 +72,5 @@ def command(
             trees = infer_trees(source, config, failures=failures, journal=journal)
         for target in dict.fromkeys(draw or []):
             trees = drawn(trees, target, text_to_stdout=output not in (None, "-"))
-        write_trees(failures.unless_all(trees), output, config, format=format, store=store, to_store=to_store)
+        write_trees(failures.unless_all(trees), output, config, format=format, store=store, to_store=to_store, inputs=inputs)
     failures.raise_if_any()

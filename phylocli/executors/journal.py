@@ -77,6 +77,11 @@ class Journal(Generic[Argument, Result]):
             if complete:
                 self._path.unlink(missing_ok=True)
 
+    @property
+    def used(self) -> int:
+        """Number of recorded results that were used instead of computing them."""
+        return self._used
+
     def key(self, argument: Argument) -> bytes:
         """Return the key of a piece."""
         return hashlib.sha256(self._identify(argument).encode()).hexdigest().encode()

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import logging
 import pickle
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -35,6 +36,9 @@ BUNDLE_SECONDS = 0.25
 BUNDLE_MOST = 256
 """Maximum number of pieces of a bundle."""
 
+MANY = 100
+"""Number of pieces from which on a table says at the end what has become of them, also if they ran in this process."""
+
 
 def run_pieces(
     work: Work[Argument, Result],
@@ -53,7 +57,7 @@ def run_pieces(
         pieces: label and argument of each; read only as far ahead as needed.
         jobs: number of processes; 1 uses the current process, 0 one process per core.
         cluster: a cluster instead of processes, see `ClusterConfig.parse`.
-        title: description in the progress display; empty shows none.
+        title: description in the progress display, and in the table at its end; empty shows none.
         total: number of pieces, if known, for the time left.
         journal: results of an interrupted run, which are not computed again, and where new ones are recorded.
 
@@ -77,7 +81,8 @@ def run_pieces(
     if not title:
         yield from results
         return
-    failed = 0
+    start, done, failed = time.monotonic(), 0, 0
+    before = journal.used if journal is not None else 0
 
     def status() -> console.Status:
         return replace(state(), failed=failed)
@@ -86,8 +91,12 @@ def run_pieces(
         bar.update(status=status)
         for label, result in results:
             yield label, result
+            done += 1
             failed += isinstance(result, PhylocliError)
             bar.advance()
+    if jobs != 1 or cluster is not None or done >= MANY:
+        known = journal.used - before if journal is not None else 0
+        _summarise(title, done, failed, known, time.monotonic() - start)
 
 
 def run_all(work: Work[Argument, Result], pieces: Iterable[tuple[str, Argument]], **options: Any) -> Iterator[Result]:
@@ -112,6 +121,22 @@ def run_all(work: Work[Argument, Result], pieces: Iterable[tuple[str, Argument]]
             if isinstance(result, PhylocliError):
                 raise result
             yield result
+
+
+def _summarise(title: str, done: int, failed: int, known: int, seconds: float) -> None:
+    """Print what has become of the pieces as a table of one row."""
+    row = {
+        "stage": title,
+        "done": f"{done - failed - known:,}",
+        "from the interrupted run": f"{known:,}",
+        "failed": f"{failed:,}",
+        "time": console.duration(seconds),
+        "rate": console.rate(done - known, seconds) or "-",
+    }
+    shown = {name: value for name, value in row.items() if name != "from the interrupted run" or known}
+    widths = [max(len(name), len(value)) for name, value in shown.items()]
+    for words in (shown.keys(), shown.values()):
+        logger.info("  ".join(word.ljust(width) for word, width in zip(words, widths, strict=True)).rstrip())
 
 
 def _state(engine: Engine) -> console.Status:

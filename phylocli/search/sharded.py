@@ -31,6 +31,10 @@ from phylocli.search.indices.quantised import BLOCK, Codes, Layout, mapped
 QUERIES_EACH = 16 * STEP
 """Maximum number of queries of a piece."""
 
+SENT = 1 << 28, 1 << 26
+"""Maximum bytes of queries that are sent to each worker at once, before its pieces: to processes, and on a cluster, whose
+scheduler also holds them. More queries are searched one group after another."""
+
 ROWS_EACH = 4 * BLOCK
 """Maximum number of rows of a piece, unless a file cannot be divided."""
 
@@ -84,11 +88,21 @@ class CodesShard:
 
 
 @dataclass(frozen=True)
-class _Piece:
+class _Asked:
+    """What all pieces of a group have in common, which every worker gets once.
+
+    Attributes:
+        queries: unit vectors (n, D).
+        leave_out: see `exact.nearest`.
+        count: number of keys of each query.
+    """
+
     queries: FloatArray
     leave_out: IntArray | None
     count: int
-    shard: Shard
+
+
+_Piece = tuple[slice, Shard]
 
 
 def nearest_in_pieces(
@@ -184,35 +198,54 @@ def _keys(
     threads: int,
 ) -> IntArray:
     """Return the best keys of each query, (n, count), among all shards."""
+    if not len(queries):
+        return np.empty((0, count), dtype=np.int64)
     each = _queries_each(len(queries), len(shards), parallel.workers)
-    slices = [slice(first, first + each) for first in range(0, len(queries), each)]
+    size = each * max(1, SENT[parallel.cluster is not None] // (each * queries[:1].nbytes))
+    groups = [slice(first, first + size) for first in range(0, len(queries), size)]
+    return np.concatenate(
+        [
+            _keys_of_group(
+                _Asked(queries[group], None if leave_out is None else leave_out[group], count),
+                each,
+                shards,
+                parallel,
+                threads,
+            )
+            for group in groups
+        ]
+    )
+
+
+def _keys_of_group(asked: _Asked, each: int, shards: Sequence[Shard], parallel: ParallelConfig, threads: int) -> IntArray:
+    slices = [slice(first, first + each) for first in range(0, len(asked.queries), each)]
 
     def pieces() -> Iterator[tuple[str, _Piece]]:
         for part in slices:
-            own = None if leave_out is None else leave_out[part]
             for number, shard in enumerate(shards, 1):
-                label = f"queries from {part.start + 1} in shard {number} of {len(shards)}"
-                yield label, _Piece(queries[part], own, count, shard)
+                yield f"queries from {part.start + 1} in shard {number} of {len(shards)}", (part, shard)
 
     total = len(slices) * len(shards)
     used = parallel if parallel.cluster is not None else parallel.updated(jobs=max(1, min(parallel.workers, total)))
     work = Work(
-        _search,
+        functools.partial(_search, asked),
         functools.partial(limit_threads, threads or used.threads_each),
         level=console.QUIET,
         unit="pieces",
         fix="use fewer --jobs, or workers with more memory",
     )
     found = run_all(work, pieces(), jobs=used.jobs, cluster=used.cluster, title="searching", total=total)
-    keys = np.full((len(queries), count), -1, dtype=np.int64)
+    keys = np.full((len(asked.queries), asked.count), -1, dtype=np.int64)
     for part in slices:
         for _ in shards:
             both = np.concatenate([keys[part], next(found)], axis=1)
-            keys[part] = -np.sort(-both, axis=1)[:, :count]
+            keys[part] = -np.sort(-both, axis=1)[:, : asked.count]
     for _ in found:  # none is left; this ends the workers
         raise AssertionError
     return keys
 
 
-def _search(piece: _Piece) -> IntArray:
-    return best_keys(len(piece.queries), piece.count, piece.shard.blocks(piece.queries), piece.leave_out)
+def _search(asked: _Asked, piece: _Piece) -> IntArray:
+    part, shard = piece
+    queries, own = asked.queries[part], None if asked.leave_out is None else asked.leave_out[part]
+    return best_keys(len(queries), asked.count, shard.blocks(queries), own)

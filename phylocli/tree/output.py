@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, MutableMapping
 
 from phylocli.config.tree import TreeConfig
 from phylocli.core.errors import unknown_name
@@ -10,7 +10,8 @@ from phylocli.formats import stockholm
 from phylocli.formats.family import Family
 from phylocli.formats.output_formats import NEWICK, STOCKHOLM, format_by_suffix
 from phylocli.formats.provenance import write_sidecar
-from phylocli.formats.streams import PathLike, open_text_output
+from phylocli.formats.streams import PathLike, open_text_output, recorded_inputs, recording_inputs
+from phylocli.formats.streams.recording import InputRecord, record_input
 from phylocli.store import Store
 
 FORMATS = ("stockholm", "newick")
@@ -24,6 +25,7 @@ def write_trees(
     format: str | None = None,
     store: PathLike | None = None,
     to_store: bool = False,
+    inputs: MutableMapping[str, list[InputRecord]] | None = None,
 ) -> int:
     """Write families with trees one at a time, and return their number.
 
@@ -34,6 +36,8 @@ def write_trees(
         format: `stockholm` or `newick` (one line per family, in order); None determines it from the suffix.
         store: folder of the family store; None is the default store.
         to_store: whether to write to the store instead of `target`.
+        inputs: by label, the inputs of each family that goes to the store, besides those that all have in common; they are
+            removed as families are written. None: the same for all.
 
     Raises:
         UsageError: unknown format.
@@ -45,7 +49,11 @@ def write_trees(
     if to_store:
         destination = Store(store)
         for family in families:
-            destination.write(family, "tree", {"notes": family.notes})
+            known = [*recorded_inputs(), *(inputs.pop(family.label, []) if inputs is not None else [])]
+            with recording_inputs():
+                for record in known:
+                    record_input(record)
+                destination.write(family, "tree", {"notes": family.notes})
             count += 1
         return count
     with open_text_output(target) as stream:

@@ -146,6 +146,17 @@ def _recorded(families: Iterator[Family]) -> Iterator[tuple[Family, list[InputRe
         yield family, inputs
 
 
+def with_own_inputs(families: Iterator[Family], inputs: dict[str, list[InputRecord]]) -> Iterator[Family]:
+    """Yield families, and enter in `inputs`, by label, what was read for each: it is not an input of the others."""
+    while True:
+        with recording_inputs() as read:
+            family = next(families, None)
+        if family is None:
+            return
+        inputs[family.label] = read
+        yield family
+
+
 def _stored(
     shelf: Store, accessions: Sequence[str], clans: Sequence[str], all_: bool, fetch: FetchConfig | None, offline: bool
 ) -> Iterator[Family]:

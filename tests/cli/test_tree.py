@@ -93,6 +93,9 @@ def test_families_of_the_store_get_their_trees_there(cli: Callable, small: Path,
     assert result.exit_code == 0, result.stderr
     assert result.stdout == ""
     assert all(family.tree.to_newick() for family in store.families())
+    for accession in store.accessions():  # the records of the others are not inputs of a family
+        names = [Path(str(record["name"])).name for record in store.origin(accession)["inputs"]]
+        assert names == [f"{accession}.sto.gz"]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import pickle
 import signal
@@ -128,6 +129,20 @@ def test_piece_that_ends_three_workers_fails_and_the_others_complete() -> None:
     assert isinstance(failure, PhylocliError)
     assert (failure.what, failure.fix) == ("p7: 3 workers died on it", "buy memory")
     assert list(found.values()) == [0, 1, 2, 3, 4, 5, 6, 8, 9]
+
+
+def test_table_at_the_end_counts_what_has_become_of_the_pieces(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("phylocli"), "propagate", True)
+    caplog.set_level(logging.INFO, "phylocli")
+    list(run_pieces(Work(square), numbered(6), title="trees"))
+    assert "failed" not in caplog.text  # not for a few pieces in this process
+    list(run_pieces(Work(square), numbered(pieces.MANY), title="trees"))
+    messages = dict.fromkeys(record.getMessage() for record in caplog.records)
+    names, values = (message.split() for message in messages)
+    assert names == ["stage", "done", "failed", "time", "rate"]
+    assert values[:3] == ["trees", "99", "1"]
 
 
 @pytest.mark.parametrize("jobs", [1, 2])

@@ -89,13 +89,17 @@ def test_pieces_of_a_table_give_the_neighbours_of_the_whole(
     assert min(ran) >= 2
 
 
-def test_pieces_of_codes_give_the_neighbours_of_the_whole(tmp_path: Path, vectors: np.ndarray) -> None:
+def test_pieces_of_codes_give_the_neighbours_of_the_whole(
+    tmp_path: Path, vectors: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
     table = open_table(write(tmp_path / "t.parquet", vectors, ROWS))
     codes = open_codes(table, "int8")
     own = np.arange(7, ROWS, 300)
     queries = table.take(own)
     whole = codes.nearest(queries, 5, leave_out=own)
     assert sharded._rows_each(ROWS, 2) < ROWS
+    monkeypatch.setattr(sharded, "QUERIES_EACH", 256)
+    monkeypatch.setattr(sharded, "SENT", (1, 1))  # several groups of queries
     found = sharded.nearest_codes_in_pieces(queries, codes, 5, CLUSTER, leave_out=own)
     assert (found.rows == whole.rows).all() and (found.cosines == whole.cosines).all()
 
