@@ -53,7 +53,6 @@ def command(
     """
     from phylocli.formats.tables import parse_format
     from phylocli.pairs import write_distributions, write_pairs, write_split
-    from phylocli.workflow.negatives import write_negatives
     from phylocli.workflow.source import Stage, families
 
     table_format = parse_format(format, output)
@@ -74,6 +73,8 @@ def command(
         parallel=config,
     )
     if config.hard_negatives is not None:
+        from phylocli.workflow.negatives import write_negatives
+
         write_negatives(
             source, output, config.hard_negatives, count=config.negatives, seed=config.seed, table_format=table_format
         )

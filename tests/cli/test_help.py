@@ -49,6 +49,24 @@ print([name for name in {HEAVY!r} if name in sys.modules], sorted(rooms), comman
     assert "fetch" in done.stdout
 
 
+def test_commands_on_families_do_not_load_torch(tmp_path):
+    (tmp_path / "f.sto").write_text("# STOCKHOLM 1.0\n#=GF AC PF00001\na MKV-\nb MKIL\nc MRIL\n//\n")
+    code = """
+import sys
+from phylocli.cli import main
+for command in (["align", "f.sto", "-o", "a.sto"], ["tree", "f.sto", "--engine", "nj", "--no-refine", "-o", "t.sto"],
+                ["pairs", "t.sto", "-n", "2", "-o", "p.tsv"]):
+    sys.argv = ["phylocli", *command]
+    try:
+        main()
+    except SystemExit as end:
+        assert end.code in (0, None), (command, end.code)
+    assert "torch" not in sys.modules, command
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("module", modules(), ids=COMMANDS)
 def test_every_command_is_documented(module):
     assert module.__doc__
