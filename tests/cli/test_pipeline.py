@@ -22,6 +22,10 @@ n = 300
 recipe = "simclr"
 steps = 12
 "encoder.preset" = "tiny"
+[map]
+projection = "pca"
+[probe]
+replicates = 100
 """
 
 
@@ -43,7 +47,7 @@ def test_the_shell_pipeline_against_the_service(standin, tmp_path):
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory, examples):
+def finished(tmp_path_factory, examples, fork_server):
     """A run of the whole chain on four families with a few training steps."""
     import phylocli
 
@@ -51,7 +55,7 @@ def finished(tmp_path_factory, examples):
     families = [f for f in phylocli.read_families(examples / "families.sto") if f.accession in _FOUR]
     phylocli.write_families(families, folder / "four.sto")
     (folder / "run.toml").write_text(CONFIG)
-    done = run(folder)
+    done = run(folder, fork_server)
     assert done.returncode == 0, done.stderr
     return folder, done
 
@@ -59,9 +63,10 @@ def finished(tmp_path_factory, examples):
 _FOUR = ("PF00042", "PF02790", "PF03773", "PF05893")
 
 
-def run(folder):
-    command = [sys.executable, "-m", "phylocli", "run", folder / "run.toml", "-o", folder / "out"]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+def run(folder, server):
+    words = ["run", str(folder / "run.toml"), "-o", str(folder / "out")]
+    done = server.run(words, input=b"", env=dict(os.environ), cwd=folder, timeout=600)
+    return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
 def test_a_run_leaves_every_artefact_with_its_provenance(finished):
@@ -116,23 +121,23 @@ def test_the_report_compares_with_untrained_and_composition(finished):
     assert (with_interval["low"] <= with_interval["high"]).all()
 
 
-def test_running_again_does_nothing(finished):
+def test_running_again_does_nothing(finished, fork_server):
     folder, _ = finished
     before = {p: p.stat().st_mtime_ns for p in (folder / "out" / "run").rglob("*") if p.is_file()}
-    done = run(folder)
+    done = run(folder, fork_server)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("unchanged, skipped") == 8
     assert before == {p: p.stat().st_mtime_ns for p in (folder / "out" / "run").rglob("*") if p.is_file()}
 
 
-def test_another_parameter_reruns_from_its_stage_on(finished, tmp_path):
+def test_another_parameter_reruns_from_its_stage_on(finished, fork_server, tmp_path):
     import shutil
 
     folder, _ = finished
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
     (copy / "run.toml").write_text(CONFIG.replace("n = 300", "n = 300\nmin_dist = 0.1"))
-    done = run(copy)
+    done = run(copy, fork_server)
     assert done.returncode == 0, done.stderr
     for stage in ("align", "tree", "split"):
         assert f"{stage}: unchanged, skipped" in done.stderr
