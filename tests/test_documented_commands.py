@@ -343,7 +343,7 @@ NOT_COMPARED = {
     "probe.md": "has tables of the reader's",
     "mi.md": "has the tables of `make demo`, two minutes",
 }
-QUICK = ("README.md", "simulate.md", "tutorial.md")
+QUICK = ("README.md", "simulate.md")
 SHOWN = [
     pytest.param(page, id=page.name, marks=[] if page.name in QUICK else [pytest.mark.slow])
     for page in PAGES
