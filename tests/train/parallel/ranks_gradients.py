@@ -26,7 +26,7 @@ from phylocli.train.task import ContrastiveTask
 
 
 def steps(case: dict[str, Any], world: World) -> dict[str, torch.Tensor]:
-    """Return the gradients of two steps of a case as vectors, its terms, and what its objective keeps from step to step."""
+    """Return the gradients of a step or two as vectors, its terms, and what its objective keeps from step to step."""
     config = TrainConfig.of(None, {"recipe": case["recipe"], **nested(case["settings"])})
     batch = config.batch
     execution = Execution(batch.max_tokens, batch.grad_cache, world=world)
@@ -42,7 +42,8 @@ def steps(case: dict[str, Any], world: World) -> dict[str, torch.Tensor]:
         unused, kept = task.has_unused_parameters(corpus.batch(0)), [task.objective, task.distillation]
     trained = task if world.size == 1 else replicated(task, find_unused=unused)
     found: dict[str, torch.Tensor] = {}
-    for step in (0, 1):  # the second meets queues with something in them
+    has_state = any(True for part in filter(None, kept) for _ in part.named_buffers())
+    for step in (0, 1) if has_state else (0,):  # the second meets queues with something in them
         task.zero_grad()
         terms = trained(corpus.batch(step))
         terms["loss"].backward()

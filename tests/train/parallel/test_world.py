@@ -47,17 +47,15 @@ RECIPES = [
 ]  # all that ask for more than two views
 
 
+FORKED = Path(__file__).parents[2] / "services" / "ranks.py"
+
+
 def torchrun(ranks: int, *args: object) -> subprocess.CompletedProcess[bytes]:
-    """Run something as several processes, none of which outlives this."""
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node",
-        str(ranks),
-        *map(str, args),
-    ]
+    """Run something as several processes, none of which outlives this, in the environment that torchrun makes.
+
+    They are forked; `stopped_under_torchrun` starts torchrun itself.
+    """
+    command = [sys.executable, str(FORKED), str(ranks), *map(str, args)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "NO_COLOR": "1"}
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
