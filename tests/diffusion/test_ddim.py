@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor
 
 from phylocli.core.errors import UsageError
 from phylocli.diffusion import ddim
 from phylocli.diffusion.schedule import Prediction, Schedule
+
+if TYPE_CHECKING:
+    from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
 KINDS: list[Prediction] = ["v", "epsilon"]
 SCHEDULE = Schedule.cosine()
@@ -25,6 +28,8 @@ def normal(seed: int, *shape: int) -> Tensor:
 
 
 def theirs(prediction: Prediction, steps: int) -> DDIMScheduler:
+    from diffusers.schedulers.scheduling_ddim import DDIMScheduler  # which takes seconds in each process
+
     scheduler = DDIMScheduler(
         num_train_timesteps=1000,
         beta_schedule="squaredcos_cap_v2",

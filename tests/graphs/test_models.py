@@ -8,8 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
-from torch_geometric.nn import DeepGraphInfomax as ReferenceDGI
-from torch_geometric.nn import GCNConv, GINConv
 
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.graphs import DeepGraphInfomax, Graphs, InfoGraph, embed_graphs, load_graph_model
@@ -61,6 +59,9 @@ def test_deep_graph_infomax_is_its_formula_node_by_node(corruption: str) -> None
 
 
 def test_deep_graph_infomax_equals_torch_geometrics() -> None:
+    from torch_geometric.nn import DeepGraphInfomax as ReferenceDGI  # which takes seconds in each process
+    from torch_geometric.nn import GCNConv
+
     torch.manual_seed(0)
     given = graphs().take(torch.tensor([0]))
     model = DeepGraphInfomax(4, hidden=8)
@@ -89,6 +90,8 @@ def test_deep_graph_infomax_equals_torch_geometrics() -> None:
 
 
 def test_a_graph_isomorphism_layer_equals_torch_geometrics() -> None:
+    from torch_geometric.nn import GINConv
+
     torch.manual_seed(0)
     given, model = graphs(), InfoGraph(4, hidden=6, layers=1).eval()
     reference = GINConv(model.encoder.perceptrons[0])
