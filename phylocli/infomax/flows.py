@@ -84,9 +84,9 @@ class AffineCoupling(Coupling):
 class SplineCoupling(Coupling):
     """A monotonic rational-quadratic spline between -`BOUND` and `BOUND`, and the identity beyond.
 
-    Its parameters are the widths and heights of the bins, and the slopes at the knots between them. In double precision the
-    inverse is exact to rounding. In single precision it may fail after training: where a slope is near `LEAST`, an error of
-    rounding is a thousand times as large in the inverse of each layer.
+    Its parameters are the widths and heights of the bins, and the slopes at the knots between them. The inverse of a layer
+    is exact to rounding, but where a slope is near `LEAST`, errors of rounding are a thousand times as large in the inverse:
+    after training, that of several layers may fail in single precision, and if they are trained against a probe, in double.
     """
 
     BINS = 8

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from phylocli.core.errors import PhylocliError
 from phylocli.infomax.inputs import Pairs, Scored
-from phylocli.objectives import Batch, infonce
+from phylocli.objectives import Batch, Estimator
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +28,8 @@ VERSION = 2
 EVERY = 10
 """Steps between two readings of the estimate."""
 PENALTY = 1.0
+SCALED_ON = 512
+"""Held-out pairs, at most, to which the scale of scores is fitted that have no unit."""
 FLOOR = 1e-3
 """Probability that the probe distributes over all families, so that one confident error does not decide the mean."""
 
@@ -154,13 +156,48 @@ def held_out_nats(towers: Towers, data: Pairs) -> float:
 
     All other held-out pairs are negatives, also those of one family, which training may leave out: without them, knowing one
     of F families would show up to log of the number of pairs rather than log F. A critic that was trained by another
-    estimator is read by InfoNCE too, so that runs are compared on one scale.
+    estimator is read by InfoNCE too, so that runs are compared on one scale. The scores of other objectives, such as
+    triplets and margins, have no unit; they are multiplied by `best_scale` of some of the pairs.
     """
     a, b = data.held_out
     critic = towers.objective.critic
     assert isinstance(critic, nn.Module)
-    scores = critic(towers.first(a), towers.second(b))
-    return float(infonce.bound(scores, Batch.of_pairs(len(a)).negatives()))
+    scores: Tensor = critic(towers.first(a), towers.second(b))
+    if not isinstance(towers.objective, Estimator):
+        some = slice(None, None, max(1, len(a) // SCALED_ON))
+        scores = best_scale(scores[some, some][:SCALED_ON, :SCALED_ON]) * scores
+    return infonce_of_all(scores)
+
+
+def infonce_of_all(scores: Tensor) -> float:
+    """Return InfoNCE in nats from scores (N, N), all of which but the true pairs on the diagonal are negatives.
+
+    It is `infonce.bound` without a mask, in a sixth of the time.
+    """
+    against = (scores.logsumexp(0) + scores.logsumexp(1)).mean() / 2
+    return float(scores.diagonal().mean() - against) + math.log(len(scores))
+
+
+@torch.no_grad()
+def best_scale(scores: Tensor, lowest: float = 1e-4, highest: float = 1e4) -> float:
+    """Return the factor of the scores (N, N), between `lowest` and `highest`, that maximises InfoNCE; 0 if none is above 0.
+
+    InfoNCE is concave in the factor, so that the zero of its derivative is found by bisection: the mean score of the true
+    pairs minus that of all pairs, weighted by the softmax of each row and column.
+    """
+    scores = scores.double()
+    own = scores.diagonal().mean()
+
+    def slope(factor: float) -> float:
+        return float(own - sum(((factor * s).softmax(1) * s).sum(1).mean() for s in (scores, scores.T)) / 2)
+
+    if slope(0.0) <= 0:
+        return 0.0
+    low, high = math.log(lowest), math.log(highest)
+    for _ in range(30):
+        middle = (low + high) / 2
+        low, high = (middle, high) if slope(math.exp(middle)) > 0 else (low, middle)
+    return math.exp(low)
 
 
 @torch.no_grad()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,10 +13,15 @@ import torch
 
 from phylocli.config.infomax import EXPERIMENTS, InfomaxConfig
 from phylocli.core.errors import UsageError
-from phylocli.infomax import study
+from phylocli.critics import build_critic
+from phylocli.infomax import study, training
+from phylocli.infomax.encoders import build_encoder
 from phylocli.infomax.experiments import boundary, ceilings, channel, equal_information, invertible, load, nce, uniformity
 from phylocli.infomax.homologs import Homologs, make_homologs, read_homologs
 from phylocli.infomax.inputs import Pairs, make_pairs, read_pairs
+from phylocli.mi import Gaussians
+from phylocli.mi.methods import Choice
+from phylocli.objectives import Batch, build_objective, infonce
 
 CONFIG = InfomaxConfig(steps=40, batch=32, until_nats=(0.05, 99.0))
 
@@ -121,6 +127,34 @@ def test_an_untrained_encoder_is_among_the_runs_and_in_no_correlation(data: Pair
     assert uniformity.correlations_by_objective(table)["all"]["sum"][0] == pytest.approx(
         uniformity.correlations(pl.DataFrame(trained))["sum"][0], nan_ok=True
     )
+
+
+def test_the_best_scale_maximises_infonce_and_undoes_any_other() -> None:
+    generator = torch.Generator().manual_seed(0)
+    level = Gaussians(4, 1.5)
+    scores = level.log_ratio(*level.draw(200, generator))
+    free = Batch.of_pairs(200).negatives()
+    best = training.best_scale(scores)
+    nats = training.infonce_of_all(best * scores)
+    assert nats == pytest.approx(float(infonce.bound(best * scores, free)), abs=1e-5)
+    assert 0.7 < best < 1.4
+    assert all(float(infonce.bound(factor * best * scores, free)) < nats for factor in (0.5, 0.9, 1.1, 2.0))
+    assert training.best_scale(50 * scores) == pytest.approx(best / 50, rel=1e-5)
+    assert training.best_scale(-scores) == 0 and training.best_scale(torch.zeros(5, 5)) == 0
+
+
+@pytest.mark.parametrize("objective", equal_information.OTHERS)
+def test_scores_without_a_unit_are_read_after_the_best_scaling(objective: str, data: Pairs) -> None:
+    choice = Choice.parse(objective)
+    made = build_objective(choice.name, build_critic("bilinear", 32), choice.parameters)
+    towers = training.Towers(build_encoder("linear", 0), build_encoder("linear", 1), made)
+    for _ in training.train(towers, data, steps=20, batch=32, seed=0):
+        pass
+    nats = training.held_out_nats(towers, data)
+    assert 0 < nats < math.log(len(data.held_out[0]))
+    for parameter in towers.first.parameters():
+        parameter.data *= 7
+    assert training.held_out_nats(towers, data) == pytest.approx(nats, rel=1e-4)
 
 
 def test_experiments_on_halves_need_families(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def test_an_interrupted_study_is_resumed_and_gives_the_same_tables(quick: pytest
     before = {path: path.read_bytes() for path in tmp_path.glob("*.*") if path.suffix in (".tsv", ".parquet", ".svg")}
     assert len(before) == 10
     runs = sorted((tmp_path / "runs" / "channel").iterdir())
-    assert len(runs) == 20 * 2
+    assert len(runs) == 32 * 2
     times = {path: path.stat().st_mtime_ns for path in runs}
     runs[3].unlink()
     for path in before:

@@ -16,9 +16,10 @@ from phylocli.core.alphabet import AMINO_ACIDS
 from phylocli.critics import build_critic
 from phylocli.infomax.experiments import Cell, Row, seeded
 from phylocli.infomax.plots import COLOURS, GREY, curve, label, legend, panels
-from phylocli.infomax.training import descended
+from phylocli.infomax.training import best_scale, descended
 from phylocli.infomax.truth import true_ratio_estimate
-from phylocli.objectives import Batch, Estimator, build_objective
+from phylocli.mi.methods import Choice
+from phylocli.objectives import Batch, Estimator, build_objective, infonce
 from phylocli.simulate import Substitutions
 from phylocli.tree.information import distance_of_information, log_ratio, site_information
 from phylocli.tree.models import substitution_model
@@ -28,7 +29,8 @@ logger = logging.getLogger(__name__)
 TITLE = "Information that evolution leaves"
 ABOUT = (
     "Mutual information of two homologs with independent sites under LG+Γ: exact (lines), and as estimators recover it from "
-    "simulated sequences with the true likelihood ratio, a learned substitution score, or perceptrons on one-hot letters."
+    "simulated sequences with the true likelihood ratio, a learned substitution score, or perceptrons on one-hot letters. "
+    "Scores learned by triplets, margins or the Wasserstein dependency are read by InfoNCE after the best scaling."
 )
 BY = ("critic", "estimator", "distance")
 VALUES = {"nats": (-math.inf, math.inf), "sd": (0.0, math.inf), "true_nats": (0.0, math.inf)}
@@ -38,6 +40,8 @@ VERSION = 1
 
 CRITICS = {"true": "true likelihood ratio", "scores": "learned substitution scores", "perceptrons": "perceptrons"}
 ESTIMATORS = ("infonce", "smile", "nwj")
+OTHERS = ("triplet", "margin:boundary=0", "wasserstein")
+"""Objectives that estimate no information. Scores begin near 0, and so must the boundary."""
 UPPER = "leave-one-out"
 BATCH = 128
 """Pairs in a training batch; all are new ones."""
@@ -71,7 +75,7 @@ def cells(config: InfomaxConfig) -> list[Cell]:
     return [
         {"critic": critic, "estimator": estimator, "distance": distance}
         for critic in CRITICS
-        for estimator in (*ESTIMATORS, *([UPPER] if critic == "true" else []))
+        for estimator in (*ESTIMATORS, *([UPPER] if critic == "true" else OTHERS))
         for distance in config.distances
     ]
 
@@ -102,15 +106,25 @@ def run(cell: Cell, seed: int, config: InfomaxConfig, data: Any) -> list[Row]:
         known.matrix.data = torch.from_numpy(log_ratio(model, distance, config.alpha)).float()
         values = [true_ratio_estimate(estimator, known(a, b)) for a, b in _evaluated(distance, config, rng)]
     else:
-        objective = build_objective(estimator, _critic(critic, config.sites))
-        assert isinstance(objective, Estimator)
+        choice = Choice.parse(estimator)
+        objective = build_objective(choice.name, _critic(critic, config.sites), choice.parameters)
         skipped = _train(objective, distance, config, rng)
-        free = Batch.of_pairs(EVALUATED).negatives()
-        with torch.no_grad():
-            values = [float(objective.bound(objective.scores(a, b), free)) for a, b in _evaluated(distance, config, rng)]
+        values = _values(objective, distance, config, rng)
     truth = config.sites * float(site_information(model, distance, config.alpha))
     found = {"nats": float(np.mean(values)), "sd": float(np.std(values, ddof=1)), "true_nats": truth}
     return [{**cell, **found, "skipped": skipped}]
+
+
+@torch.no_grad()
+def _values(objective: nn.Module, distance: float, config: InfomaxConfig, rng: np.random.Generator) -> list[float]:
+    """Return the estimate of each evaluation batch; of an objective that has none, InfoNCE of the scaled scores."""
+    free = Batch.of_pairs(EVALUATED).negatives()
+    critic = objective.critic
+    assert isinstance(critic, nn.Module)
+    if isinstance(objective, Estimator):
+        return [float(objective.bound(objective.scores(a, b), free)) for a, b in _evaluated(distance, config, rng)]
+    factor = best_scale(critic(*draw_pairs(EVALUATED, distance, config, rng)))
+    return [float(infonce.bound(factor * critic(a, b), free)) for a, b in _evaluated(distance, config, rng)]
 
 
 def _critic(name: str, sites: int) -> nn.Module:
@@ -123,7 +137,7 @@ def _evaluated(distance: float, config: InfomaxConfig, rng: np.random.Generator)
     return [draw_pairs(EVALUATED, distance, config, rng) for _ in range(EVALUATIONS)]
 
 
-def _train(objective: Estimator, distance: float, config: InfomaxConfig, rng: np.random.Generator) -> int:
+def _train(objective: nn.Module, distance: float, config: InfomaxConfig, rng: np.random.Generator) -> int:
     """Train in place; return the number of steps that were skipped because a loss or its gradient was not finite."""
     rate = 2e-2 if isinstance(objective.critic, SubstitutionScores) else 2e-3
     optimiser = torch.optim.Adam(objective.parameters(), lr=rate)
@@ -158,7 +172,10 @@ def draw(table: pl.DataFrame, summary: pl.DataFrame, config: InfomaxConfig) -> A
     legend(found[0], loc="lower left", bbox_to_anchor=(0.0, 0.42))
     truth = config.sites * site_information(model, grid, config.alpha)
     low, high = min(config.distances), max(config.distances)
-    names = {"infonce": "InfoNCE", "smile": "SMILE", "nwj": "NWJ", UPPER: "leave-one-out (upper)"}
+    names = {
+        "infonce": "InfoNCE", "smile": "SMILE", "nwj": "NWJ", UPPER: "leave-one-out (upper)", "triplet": "triplets, scaled",
+        "margin:boundary=0": "margins, scaled", "wasserstein": "Wasserstein, scaled",
+    }  # fmt: skip
     for panel, (critic, title) in zip(found[1:], CRITICS.items(), strict=True):
         panel.plot(grid, truth, color="black", linewidth=1.1, label="exact")
         panel.axhline(math.log(EVALUATED), color=GREY, linewidth=0.8, linestyle="--")

@@ -133,5 +133,5 @@ def draw(table: pl.DataFrame, summary: pl.DataFrame, config: InfomaxConfig) -> A
     label(found[0], "step", "InfoNCE on held-out pairs, nats", "the estimate rises")
     label(found[1], "step", "accuracy of a linear probe", "quality changes at constant information")
     label(found[2], "step", "log₁₀ condition number of the Jacobian", "maps become hard to invert")
-    legend(found[1])
+    legend(found[0], loc="center left")
     return figure

@@ -19,12 +19,14 @@ from phylocli.infomax.plots import label, legend, panels
 from phylocli.infomax.training import QUALITIES, Towers, quality, train
 from phylocli.objectives import Batch, build_objective
 from phylocli.objectives.align_uniform import alignment, uniformity
+from phylocli.objectives.base.mining import MININGS
 from phylocli.statistics.bootstrap import Estimate, interval, replicate
 
 TITLE = "Alignment and uniformity"
 ABOUT = (
     "Each point is one run, trained directly on alignment plus a weight times uniformity (circles), by InfoNCE on cosines "
-    "with some temperature (triangles), or not at all (squares). Colour: accuracy of a linear probe on members of unseen "
+    "with some temperature (triangles), by triplets (inverted triangles) or margins (diamonds) of cosines, or not at all "
+    "(squares). Colour: accuracy of a linear probe on members of unseen "
     "families. Correlations are of ranks, with 95 % intervals by the bootstrap over settings."
 )
 BY = ("run",)
@@ -35,19 +37,31 @@ VERSION = 1
 WEIGHTS = tuple(float(f"{w:.3g}") for w in np.geomspace(0.03, 10, 31))
 SCALES = (0.5, 2.0)
 TEMPERATURES = tuple(float(f"{t:.3g}") for t in np.geomspace(0.03, 2, 11))
-MARKERS = {"align-uniform": "o", "infonce": "^", "untrained": "s"}
+MARGINS = (0.05, 0.1, 0.2, 0.4, 0.8)
+"""Of triplets and margins, in cosine."""
+TEMPERED = {"triplet": 0.5, "margin": 0.25}
+"""Temperature of the cosine, by which scores are differences of squared distances, or as in the recipe."""
+MARKERS = {"align-uniform": "o", "infonce": "^", "triplet": "v", "margin": "D", "untrained": "s"}
+PARAMETERS = ("weight", "scale", "margin", "mining")
+"""Of the objectives."""
 REPLICATES = 500
 
 
 def cells(config: InfomaxConfig) -> list[Cell]:
-    """Return runs of both kinds, and one without training."""
+    """Return runs of each kind, and one without training."""
     direct: list[Cell] = [
         {"run": f"align-uniform {w:g}, t = {t:g}", "objective": "align-uniform", "weight": w, "scale": t}
         for w in WEIGHTS
         for t in SCALES
     ]
     contrast: list[Cell] = [{"run": f"infonce {t:g}", "objective": "infonce", "temperature": t} for t in TEMPERATURES]
-    return [*direct, *contrast, {"run": "untrained", "objective": "untrained"}]
+    metric: list[Cell] = [
+        {"run": f"{name} {m:g}, {mining}", "objective": name, "margin": m / t, "mining": mining, "temperature": t}
+        for name, t in TEMPERED.items()
+        for m in MARGINS
+        for mining in MININGS
+    ]
+    return [*direct, *contrast, *metric, {"run": "untrained", "objective": "untrained"}]
 
 
 @seeded
@@ -56,7 +70,7 @@ def run(cell: Cell, seed: int, config: InfomaxConfig, data: Pairs) -> list[Row]:
     first, second = (build_encoder("perceptron", 2 * seed + k) for k in range(2))
     skipped = 0
     if cell["objective"] != "untrained":
-        parameters = {name: value for name, value in cell.items() if name in ("weight", "scale")}
+        parameters = {name: value for name, value in cell.items() if name in PARAMETERS}
         critic = build_critic("cosine", OUTPUT, {"temperature": float(cell.get("temperature", 0.1))})
         towers = Towers(first, second, build_objective(str(cell["objective"]), critic, parameters))
         for _ in train(towers, data, steps=config.steps, batch=config.batch, seed=seed):
@@ -105,7 +119,7 @@ def correlations(table: pl.DataFrame) -> dict[str, tuple[float, float, float]]:
 
 
 def correlations_by_objective(table: pl.DataFrame) -> dict[str, dict[str, tuple[float, float, float]]]:
-    """Return the correlations over all trained runs, and over those of either objective."""
+    """Return the correlations over all trained runs, and over those of each objective."""
     trained = table.filter(pl.col("objective") != "untrained")
     parts = {str(key[0]): part for key, part in trained.group_by("objective", maintain_order=True)}
     return {name: correlations(part) for name, part in {"all": trained, **parts}.items()}
