@@ -31,7 +31,8 @@ from .probe import run_probes as run_probes
 from .probe import write_labels as write_labels
 from .probe.pipeline import probe as probe
 from .search import search_file as search_file
-from .search.clustering import cluster_embeddings as cluster_embeddings
+from .search.neighbourhoods.clustering import cluster_embeddings as cluster_embeddings
+from .search.neighbourhoods.smoothing import smooth_embeddings as smooth_embeddings
 from .search.pipeline import search as search
 from .serve.server import ProteinServer as ProteinServer
 from .serve.server import serve as serve

@@ -111,6 +111,7 @@ def inspection(family: Family, tree: Tree, table: phylocli.EmbeddingTable) -> No
     assert_type(phylocli.file_stats(["a.fasta", Path("model")]), pl.DataFrame)
     assert_type(phylocli.compare_trees(tree, "b.nwk", quartets=100), pl.DataFrame)
     assert_type(phylocli.cluster_embeddings(table, min_cosine=0.8), pl.DataFrame)
+    assert_type(phylocli.smooth_embeddings(table, neighbours=5), phylocli.EmbeddingTable)
     assert_type(phylocli.build_network(table, number=5).edges(), pl.DataFrame)
     assert_type(phylocli.write_network(phylocli.build_network(table), "network.graphml"), None)
     assert_type(phylocli.distances([family], metric="patristic"), Iterator[phylocli.DistanceMatrix])

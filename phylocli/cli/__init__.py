@@ -54,6 +54,7 @@ ORDER = (
         "stats",
         "compare",
         "cluster",
+        "smooth",
         "distances",
         "store",
         "views",

@@ -40,7 +40,7 @@ def command(
     from phylocli.formats.provenance import write_sidecar
     from phylocli.formats.streams import open_text_output
     from phylocli.formats.tables import clusters_schema, parse_format, write_table
-    from phylocli.search.clustering import cluster_embeddings
+    from phylocli.search.neighbourhoods.clustering import cluster_embeddings
 
     table_format = parse_format(format, output)
     found = cluster_embeddings(embeddings, config)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MODEL = "phylocli.model"
+SMOOTHING = "phylocli.smoothing"
+"""Metadata of tables that `phylocli smooth` made: its settings, as JSON."""
 
 
 @dataclass
@@ -64,10 +66,15 @@ def table_queries(found: EmbeddingTable, table: EmbeddingTable) -> Queries:
     """Return the rows of the table `found` as queries for a search of `table`.
 
     Raises:
-        BadInputError: the tables differ in model, layer or number of features.
+        BadInputError: the tables differ in model, smoothing, layer or number of features.
     """
     for key, noun in ((MODEL, "model"), ("phylocli.layer", "layer")):
         theirs, ours = found.metadata.get(key), table.metadata.get(key)
+        if theirs and ours and theirs != ours and SMOOTHING in {*found.metadata, *table.metadata}:
+            raise BadInputError(
+                f"{found.name} and {table.name} have not been smoothed among the same embeddings in the same way",
+                fix="smooth both: 'phylocli smooth TARGETS', and 'phylocli smooth QUERIES --among TARGETS' (not smoothed)",
+            )
         if theirs and ours and theirs != ours:
             raise BadInputError(
                 f"{found.name} and {table.name} come from different {noun}s",
@@ -94,6 +101,11 @@ def embedder_of(table: EmbeddingTable, model: PathLike | None = None, device: st
     from phylocli.models.device import choose_device
 
     wanted = table.metadata.get(MODEL)
+    if SMOOTHING in table.metadata:
+        raise UsageError(
+            f"{table.name} has been smoothed, and sequences have not",
+            fix="embed the sequences, smooth them: 'phylocli smooth QUERIES --among' the table before it was smoothed",
+        )
     place = choose_device(device)
     if wanted is None and model is not None:
         loaded = models.load(model)

@@ -27,7 +27,7 @@ from phylocli.formats.tables import NotATableError, TableWriter, embeddings_sche
 from phylocli.formats.tables.columns import ColumnOptions
 from phylocli.search.background import FEWEST, Background, background_of, background_of_table
 from phylocli.search.database import open_table
-from phylocli.search.queries import MODEL, embedder_of
+from phylocli.search.queries import MODEL, SMOOTHING, embedder_of
 from phylocli.search.rerank import ResidueScores
 from phylocli.search.residue_evalues import ResidueEvalues
 
@@ -173,7 +173,7 @@ class PreparedTable:
     def background(self) -> Background | None:
         """The background of the model; if it is not available, a sample of the table, or None if the table is too small."""
         missing: PhylocliError | None = None
-        if self._embedder is None and MODEL in self.table.metadata:
+        if self._embedder is None and MODEL in self.table.metadata and SMOOTHING not in self.table.metadata:
             try:
                 self._embedder = self.embedder
             except PhylocliError as error:
@@ -184,7 +184,13 @@ class PreparedTable:
         if found is not None:
             return found
         found = background_of_table(self.table)
-        what = missing.what if missing is not None else "no background of unrelated proteins for the model of this table"
+        smoothed = "smoothed embeddings have no background of unrelated proteins"
+        without = (
+            smoothed
+            if SMOOTHING in self.table.metadata
+            else "no background of unrelated proteins for the model of this table"
+        )
+        what = missing.what if missing is not None else without
         fix = f" ({missing.fix})" if missing is not None and missing.fix else ""
         if found is None:
             few = f"the table has fewer than {FEWEST:,} rows, too few to estimate them from"

@@ -13,7 +13,7 @@ from typer.testing import Result
 
 from phylocli.core.errors import UsageError
 from phylocli.formats.embeddings import EmbeddingTable, unit
-from phylocli.search.clustering import cluster_embeddings
+from phylocli.search.neighbourhoods.clustering import cluster_embeddings
 
 
 def table(vectors: np.ndarray, ids: list[str] | None = None) -> EmbeddingTable:
