@@ -33,8 +33,8 @@ def command(
 ) -> None:
     """Average embeddings with their reciprocal nearest neighbours, without labels or training.
 
-    For a search, smooth the targets, and the queries --among the targets as 'embed' wrote them. Smoothed embeddings have no
-    E-values of the model's background; in tables of 1,000 rows and more they are estimated from the rows.
+    For a single search, use 'search --smooth'. For several, smooth the targets once, and the queries --among the targets as
+    'embed' wrote them; such hits have no E-values.
     """
     from phylocli.core.words import counted
     from phylocli.formats.provenance import write_sidecar

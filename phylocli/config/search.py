@@ -32,6 +32,9 @@ class SearchConfig(TableConfig, TranslationConfig, ParallelConfig):
     """Leave out hits with a smaller cosine."""
     exclude_self: Annotated[bool, Cli(formerly=("no_self",), panel=HITS)] = False
     """Leave out the row with the query's own id."""
+    smooth: Annotated[int | None, Field(ge=1), Cli(metavar="K", panel=HITS)] = None
+    """Average targets and queries with their reciprocal neighbours among K nearest targets first: finds more distant
+    relatives, 10 is a good value. Compares all targets with each other."""
     align: Annotated[bool, Cli(panel=ALIGNMENT)] = False
     """Align the hits with phmmer and rank them by bit score; with --rerank, by the better E-value of both."""
     rerank: Annotated[Literal["residues"] | None, Cli(panel=ALIGNMENT)] = None
@@ -58,6 +61,11 @@ class SearchConfig(TableConfig, TranslationConfig, ParallelConfig):
     def _check_index(self) -> Self:
         if self.approximate and self.quantise is not None:
             raise UsageError("approximate and quantise are two kinds of index", fix="leave one of them out")
+        if self.smooth is not None and (self.approximate or self.quantise is not None):
+            raise UsageError(
+                "smooth makes new vectors, which no index has",
+                fix="write them with 'phylocli smooth', and search that table with an index",
+            )
         return self
 
     @property

@@ -60,6 +60,16 @@ def nearest(
     return best_rows(len(queries), len(table), k, lambda part: table_blocks(table, queries[part]), leave_out)
 
 
+def cosines_of(queries: FloatArray, table: EmbeddingTable, rows: IntArray) -> FloatArray:
+    """Return the cosines of queries, unit vectors (n, D), with given rows of a table in memory, (n, k); -inf for row -1."""
+    vectors = table.numpy()
+    found = np.full(rows.shape, -np.inf, dtype=np.float32)
+    for query, (own, of) in enumerate(zip(queries, rows, strict=True)):
+        known = of >= 0
+        found[query, known] = np.rint(np.clip(vectors[of[known]] @ own, -1, 1) * SCALE) / SCALE
+    return found
+
+
 def table_blocks(table: EmbeddingTable, queries: FloatArray) -> Iterator[Block]:
     """Yield the blocks of a table, with the cosines of queries, unit vectors (n, D)."""
     for start, vectors in table.blocks():

@@ -8,6 +8,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Generator, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -29,10 +30,12 @@ from phylocli.formats.tables import TABLES, TableFormat, TableWriter, format_of,
 from phylocli.models.device import choose_device
 from phylocli.search.background import FEWEST, Background
 from phylocli.search.blast_tabular import SUFFIX, BlastTabularWriter
-from phylocli.search.exact import Neighbours, nearest
+from phylocli.search.database import FloatArray
+from phylocli.search.exact import Neighbours, cosines_of, nearest
 from phylocli.search.indices.approximate import open_graph
 from phylocli.search.indices.quantised import Codes, nearest_by_codes
 from phylocli.search.local_alignment import LocalAlignment
+from phylocli.search.neighbourhoods.smoothing import Smoothing
 from phylocli.search.queries import MODEL, Queries, embed_queries, embedder_of, table_queries
 from phylocli.search.rerank import Ranked, Reranking, read_residues
 from phylocli.search.sharded import nearest_codes_in_pieces, nearest_in_pieces
@@ -226,6 +229,10 @@ class _Search:
                     fix="give --threads, or use --quantise instead of --approximate",
                 )
             )
+        if config.smooth is not None:
+            self._config = config = config.undivided(
+                UsageError("--smooth does not support --jobs and --cluster", fix="give --threads instead")
+            )
         self._config = config = self._divided(targets, searched)
         if config.reranks and isinstance(asked, EmbeddingTable):
             raise UsageError("alignment needs the query sequences", fix="give the queries as FASTA")
@@ -311,7 +318,13 @@ class _Search:
         logger.info(f"{counted(len(self.queries.ids), 'query')} against {counted(len(table), 'row')}")
         own = _own_rows(self.queries, table) if config.exclude_self else None
         vectors, k = self.queries.vectors, config.nearest
-        if config.approximate:
+        self._smoothed: FloatArray | None = None
+        if config.smooth is not None:
+            smoothing = Smoothing(table, config.smooth)
+            found = nearest(smoothing(vectors), replace(table, vectors=smoothing.vectors, files=[]), k, leave_out=own)
+            self._smoothed = found.cosines
+            self._found = Neighbours(found.rows, cosines_of(vectors, table, found.rows))
+        elif config.approximate:
             graph = open_graph(table, threads=config.threads or 1)
             self._found = graph.nearest(vectors, k, leave_out=own, threads=config.threads)
         elif config.quantise is not None:
@@ -349,7 +362,7 @@ class _Search:
         aligner = self.targets.residue_alignment if config.rerank is not None else None
         self._reranking = Reranking(config, aligner, residues, len(table))
         self.evalue = self._reranking.evalue
-        self.schema = hits_schema(residues=aligner is not None, aligned=config.align)
+        self.schema = hits_schema(residues=aligner is not None, aligned=config.align, smoothed=self._smoothed is not None)
 
     def empty(self) -> pl.DataFrame:
         """Return an empty frame of hits."""
@@ -401,6 +414,7 @@ class _Search:
                 "rank": rank + 1,
                 "cosine": round(float(found.cosines[query, place]), 6),
                 "evalue": _short(self._evalues[query, place]),
+                **({} if self._smoothed is None else {"smoothed": round(float(self._smoothed[query, place]), 6)}),
                 **{name: _short(values[rank]) for name, values in ranked.scores.items()},
             }
             rows = [{**row, **_columns(alignment)} for alignment in alignments] or [row]

@@ -171,9 +171,14 @@ class PreparedTable:
 
     @cached_property
     def background(self) -> Background | None:
-        """The background of the model; if it is not available, a sample of the table, or None if the table is too small."""
+        """The background of the model; if it is not available, a sample of the table, or None if the table is too small or
+        has been smoothed."""
+        if SMOOTHING in self.table.metadata:
+            self.why_no_evalues = "embeddings that were averaged with others have no null distribution"
+            logger.warning(f"no E-values: {self.why_no_evalues} (search --smooth gives those of the embeddings before)")
+            return None
         missing: PhylocliError | None = None
-        if self._embedder is None and MODEL in self.table.metadata and SMOOTHING not in self.table.metadata:
+        if self._embedder is None and MODEL in self.table.metadata:
             try:
                 self._embedder = self.embedder
             except PhylocliError as error:

@@ -59,19 +59,21 @@ def residues_schema(dimension: int, *, half: bool = False, metadata: dict[str, s
     return pa.schema(fields, metadata=metadata)
 
 
-def hits_schema(*, residues: bool = False, aligned: bool = False) -> pa.Schema:
+def hits_schema(*, residues: bool = False, aligned: bool = False, smoothed: bool = False) -> pa.Schema:
     """Hits of a search: one row per query and hit, by `rank` from 1, the best; `evalue` is the E-value of the cosine.
 
-    With `residues`: `residues` and `residues_evalue`, score and E-value of the alignment of residue embeddings. With
-    `aligned`: `align_evalue` and `align_bits`, E-value and score of phmmer (null: no alignment). With both: `both_evalue`.
-    With either, there is one row per local alignment, with the same rank for all alignments of a hit: `bits`, start and end
-    in query and target (from 1, inclusive), the number of columns (`alignment_length`), the fraction of identical columns
-    (`identity`), `mismatches` and `gap_openings`.
+    With `smoothed`: `smoothed`, the cosine of the smoothed embeddings. With `residues`: `residues` and `residues_evalue`,
+    score and E-value of the alignment of residue embeddings. With `aligned`: `align_evalue` and `align_bits`, E-value and
+    score of phmmer (null: no alignment). With both: `both_evalue`. With either, there is one row per local alignment, with
+    the same rank for all alignments of a hit: `bits`, start and end in query and target (from 1, inclusive), the number of
+    columns (`alignment_length`), the fraction of identical columns (`identity`), `mismatches` and `gap_openings`.
     """
     import pyarrow as pa
 
     text, number, count = pa.string(), pa.float64(), pa.int32()
     fields = [("query", text), ("target", text), ("rank", count), ("cosine", number), ("evalue", number)]
+    if smoothed:
+        fields += [("smoothed", number)]
     if residues:
         fields += [("residues", number), ("residues_evalue", number)]
     if aligned:

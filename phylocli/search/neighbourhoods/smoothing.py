@@ -78,23 +78,14 @@ def smooth_embeddings(
     """
     config = SmoothConfig.of(config, options)
     limit_threads(config.threads)
-    table = _opened(embeddings, config)
-    source = table if among is None else _opened(among, config)
-    vectors = unit(table.numpy()) if among is None else table_queries(table, source).vectors
+    table = open_table("-" if embeddings is None else embeddings, config.column_options)
+    source = table if among is None else open_table(among, config.column_options)
+    asked = None if among is None else table_queries(table, source)
     smoothing = Smoothing(source, config.neighbours, config.rounds)
-    found = smoothing.vectors if among is None else smoothing(vectors)
+    found = smoothing.vectors if asked is None else smoothing(asked.vectors)
     return replace(
         table, vectors=found, files=[], unit=True, metadata={**table.metadata, **smoothing.metadata(source.metadata)}
     )
-
-
-def _opened(source: PathLike | EmbeddingTable | None, config: SmoothConfig) -> EmbeddingTable:
-    found = open_table(source if source is not None else "-", config.column_options)
-    if SMOOTHING in found.metadata:
-        raise UsageError(
-            f"{found.name} has been smoothed before", fix="give the table as 'embed' wrote it; for more, raise --rounds"
-        )
-    return found
 
 
 class Smoothing:
@@ -107,10 +98,18 @@ class Smoothing:
 
     Attributes:
         vectors: the smoothed unit vectors of the table, (n, D).
+
+    Raises:
+        UsageError: the table has been smoothed before.
     """
 
-    def __init__(self, table: EmbeddingTable, neighbours: int, rounds: int) -> None:
+    def __init__(self, table: EmbeddingTable, neighbours: int, rounds: int = 2) -> None:
         self.neighbours, self.rounds = neighbours, rounds
+        if SMOOTHING in table.metadata:
+            raise UsageError(
+                f"{table.name} has been smoothed before",
+                fix="give the table as 'embed' wrote it; for more, raise rounds",
+            )
         self.vectors = unit(table.numpy())
         self._digest = hashlib.sha256("\n".join(table.ids).encode() + self.vectors.tobytes()).hexdigest()
         self._before: list[tuple[FloatArray, FloatArray]] = []  # of each round: vectors, and cosine with the k-th neighbour

@@ -117,3 +117,28 @@ def test_commands_smooth_targets_and_queries_in_pipes(cli: Run, phylocli: Run, e
     assert len(rows) == 45 and all(query == target or float(cosine) == 1 for query, target, _, cosine, *_ in rows)
     again = cli("smooth", smoothed)
     assert again.exit_code == 2 and "smoothed before" in again.stderr and again.stdout == ""
+
+
+def test_search_ranks_by_smoothed_cosines_and_keeps_the_evalues(examples: Path) -> None:
+    model = phylocli.load_model("default")
+    db = model.embed(examples / "globins.fasta")
+    queries = model.embed([("q1", "MVLSPADKTNVKAAWGKVGAHAGEYGAEALERM"), ("q2", "MGLSDGEWQLVLNVWGKVEADIPGHGQEVLIRLFK")])
+    hits = phylocli.search(queries, db, smooth=5, number=45)
+    apart = phylocli.search(smooth_embeddings(queries, db, neighbours=5), smooth_embeddings(db, neighbours=5), number=45)
+    same = ["query", "target", "rank"]
+    assert hits.select(*same, "smoothed").equals(apart.select(*same, smoothed="cosine"))
+    plain = phylocli.search(queries, db, number=45)
+    both = hits.join(plain, on=["query", "target"], how="left", maintain_order="left")
+    np.testing.assert_allclose(both["cosine"], both["cosine_right"], atol=2e-6)
+    np.testing.assert_allclose(both["evalue"], both["evalue_right"], rtol=1e-3)
+    assert not hits["target"].equals(plain["target"])
+    best = hits.group_by("query", maintain_order=True).first()
+    assert [name[:3] for name in best["target"]] == ["HBA", "MYG"]
+    aligned = phylocli.search(examples / "globins.fasta", examples / "globins.fasta", smooth=5, align=True, best=True)
+    assert aligned.columns[:6] == [*same, "cosine", "evalue", "smoothed"] and aligned["query"].equals(aligned["target"])
+    for options in ({"approximate": True}, {"quantise": "int8"}):
+        with pytest.raises(UsageError, match="which no index has"):
+            phylocli.search(queries, db, smooth=5, **options)
+    smoothed = smooth_embeddings(db)
+    with pytest.raises(UsageError, match="smoothed before"):
+        phylocli.search(smoothed, smoothed, smooth=5)
