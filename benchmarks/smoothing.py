@@ -112,9 +112,9 @@ def aligned(folder: Path, ids: list[str], iterations: int) -> npt.NDArray[np.flo
     print(f"MMseqs2, iterations {iterations}: {end.ru_utime + end.ru_stime - start.ru_utime - start.ru_stime:.0f} CPU s")
     at = {name: row for row, name in enumerate(ids)}
     scores = np.full((len(ids), len(ids)), -np.inf, dtype=np.float32)
-    for query, target, bits in (
-        pl.read_csv(hits, separator="\t", has_header=False).select("column_1", "column_2", "column_12").iter_rows()
-    ):
+    names = ["query", "target", *"abcdefghi", "bits"]
+    found = pl.read_csv(hits, separator="\t", has_header=False, new_columns=names, schema_overrides={"bits": pl.Float64})
+    for query, target, bits in found.select("query", "target", "bits").iter_rows():
         cell = at[str(query)], at[str(target)]
         scores[cell] = max(scores[cell], bits)
     return scores
