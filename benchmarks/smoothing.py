@@ -41,7 +41,9 @@ MEMBERS, TRAINED = 25, 20
 def embedded(path: Path, sequences: list[tuple[str, str]]) -> EmbeddingTable:
     """Return the embeddings of sequences by the default model, from a file if there is one."""
     if not path.is_file():
-        phylocli.load_model("default").embed(sequences).write(path)
+        embedder, start = phylocli.load_model("default"), time.process_time()
+        embedder.embed(sequences).write(path)
+        print(f"{path.stem}: {len(sequences):,} sequences embedded in {time.process_time() - start:.1f} CPU s", flush=True)
     return phylocli.read_embeddings(path)
 
 
@@ -107,7 +109,8 @@ def aligned(folder: Path, ids: list[str], iterations: int) -> npt.NDArray[np.flo
         "1",
     ]
     start = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run(["mmseqs", "easy-search", fasta, fasta, hits, folder / "tmp", *options], check=True)
+    command = ["mmseqs", "easy-search", fasta, fasta, hits, folder / "tmp", *options]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     end = resource.getrusage(resource.RUSAGE_CHILDREN)
     print(f"MMseqs2, iterations {iterations}: {end.ru_utime + end.ru_stime - start.ru_utime - start.ru_stime:.0f} CPU s")
     at = {name: row for row, name in enumerate(ids)}

