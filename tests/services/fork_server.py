@@ -52,7 +52,11 @@ class ForkServer:
     def __exit__(self, *exception: object) -> None:
         self._answers.close()
         self._socket.close()
-        self._process.wait()
+        try:
+            self._process.wait(60)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
 
     def accepts(self, environment: dict[str, str]) -> bool:
         """Return whether a command with this environment may run here."""

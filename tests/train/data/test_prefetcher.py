@@ -111,7 +111,9 @@ def test_workers_end_with_a_trainer_that_is_killed(corpus: Corpus, tmp_path: Pat
     process = multiprocessing.get_context("fork").Process(target=trainer)
     process.start()
     process.join(120)
-    assert process.exitcode == -signal.SIGKILL
+    process.kill()  # if it hangs, its end would be waited for at the end of all tests
+    process.join()
+    assert (tmp_path / "worker").is_file()
     worker = int((tmp_path / "worker").read_text())
     for _ in range(600):
         try:
