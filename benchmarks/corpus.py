@@ -1,6 +1,7 @@
 """A million sequences as training data: time and memory for compilation and batches; time that steps wait for data.
 
     python benchmarks/corpus.py [--families 10000] [--members 100] [--length 120] [--batches 50] [--folder DIR]
+    python benchmarks/corpus.py --synthetic 1000000
     python benchmarks/corpus.py --waiting
 
 The data: some families simulated along trees, repeated with a third of their residues replaced at random and the same tree,
@@ -8,6 +9,9 @@ as one Stockholm file. Compiling, looking through the families for what the view
 and a seed), opening what was compiled, and drawing batches are each done in a process of its own, whose peak resident
 memory is printed beside its wall and CPU time; the first row is what importing alone takes. Pages of mapped files count as
 resident as long as the system has no better use for them.
+
+`--synthetic N` writes the compiled form of N families of four members of 30 residues with star trees directly, without
+records, and shows what opening them takes, and whether batches of one process and those of four are the same.
 
 `--waiting` trains on the example families: the share of time that steps wait for their batches where these are made in the
 step, by a thread, and by a process.
@@ -23,7 +27,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -101,6 +107,78 @@ def scale(options: argparse.Namespace, folder: Path) -> None:
     print(f"on disk, compiled: {size / 1e6:,.0f} MB")
 
 
+def write_synthetic(families: int, folder: Path) -> None:
+    """Write compiled families of four members with star trees, as `compile_inputs` does."""
+    from dataclasses import asdict
+
+    from phylocli.train.data.arrays import ArrayWriter
+    from phylocli.train.data.compiled.build import KINDS, TABLE, FamilyRow
+
+    members, length, ids = 4, 30, b"a\0b\0c\0d"
+    rng = np.random.default_rng(0)
+    with ArrayWriter(folder, KINDS) as writer:
+        for start in range(0, families, 10_000):
+            count = min(10_000, families - start)
+            writer.append("tokens", rng.integers(0, 20, count * members * length, dtype=np.uint8))
+            writer.append("ends", (start * members + 1 + np.arange(count * members)) * length)
+            writer.append("ids", np.frombuffer(ids * count, dtype=np.uint8))
+            writer.append("parent", np.tile([-1, 0, 0, 0, 0], count))
+            writer.append("length", np.tile([np.nan, 0.1, 0.2, 0.3, 0.4], count))
+            writer.append("tips", np.tile(np.arange(members), count))
+    row = asdict(FamilyRow("", "", "", "", "", "synthetic", members=members, nodes=members + 1, id_bytes=len(ids)))
+    with (folder / TABLE).open("w") as file:
+        for k in range(families):
+            label = f"FAM{k:07d}"
+            row |= {"label": label, "accession": label, "clan": f"CL{k // 20:06d}", "first_member": k * members}
+            row |= {"first_residue": k * members * length, "first_id": k * len(ids)}
+            row |= {"first_node": k * (members + 1), "first_tip": k * members}
+            file.write(json.dumps(row) + "\n")
+    writer.finish({"alphabet": "protein", "families": families, "members": families * members}, also=(TABLE,))
+
+
+def own_memory() -> float:
+    """Return the memory of this process in MB, without mapped files."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("RssAnon:")[1].split()[0]) / 1024
+
+
+def synthetic(families: int, batches: int, folder: Path) -> None:
+    """Print what it takes to open and sample so many compiled families."""
+    from phylocli.config.train import TrainConfig
+    from phylocli.core import console
+    from phylocli.train.data import loading
+    from phylocli.train.data.arrays import verify
+    from phylocli.train.data.compiled import Compiled
+
+    console.show_messages(console.QUIET)
+    path, name = folder / "families.sto", "open_compiled"
+    write_synthetic(families, folder)
+    print(f"{families:,} families, {sum(file.stat().st_size for file in folder.iterdir()) / 1e6:,.0f} MB")
+    print("step\tCPU s\tmemory MB, without mapped files")
+    print(f"imports\t\t{own_memory():,.0f}", flush=True)
+
+    def measure(label: str, step: Callable[[], Any]) -> Any:
+        start = time.process_time()
+        found = step()
+        print(f"{label}\t{time.process_time() - start:.1f}\t{own_memory():,.0f}", flush=True)
+        return found
+
+    measure("verify checksums", lambda: verify(folder))
+    compiled = measure("open", lambda: Compiled(folder))
+    if not batches:
+        return
+    setattr(loading, name, lambda *_: compiled)
+    settings = TrainConfig.of(None, {"batch": {"pairs": PAIRS}})
+    corpus = measure("index, once", lambda: loading.load_corpus([path], settings, cache=False))
+    whole = measure(f"{batches} batches of {PAIRS} pairs", lambda: [corpus.batch(step) for step in range(batches)])
+    again = measure("the index again", lambda: loading.load_corpus([path], settings, cache=False))
+    parts = [[again.batch(step) for step in range(rank, batches, 4)] for rank in range(4)]
+    same = all(
+        np.array_equal(a.tokens, b.tokens) for rank in range(4) for a, b in zip(whole[rank::4], parts[rank], strict=True)
+    )
+    print(f"the same batches in another order, from another reading: {same}")
+
+
 def waiting(steps: int = 20) -> None:
     """Print the fraction of time that steps wait for batches, on the example families."""
     import torch
@@ -154,6 +232,7 @@ def main() -> None:
     parser.add_argument("--length", type=int, default=120)
     parser.add_argument("--batches", type=int, default=50)
     parser.add_argument("--folder", type=Path, help="where the data go, and stay; else a temporary folder")
+    parser.add_argument("--synthetic", type=int, help="number of families in compiled form")
     parser.add_argument("--waiting", action="store_true")
     parser.add_argument("--stage", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -161,6 +240,9 @@ def main() -> None:
         stage(options.stage, options.folder / "families.sto", options.folder / "cache", options.batches)
     elif options.waiting:
         waiting()
+    elif options.synthetic:
+        with tempfile.TemporaryDirectory() as folder:
+            synthetic(options.synthetic, options.batches, Path(folder))
     elif options.folder:
         options.folder.mkdir(parents=True, exist_ok=True)
         scale(options, options.folder)

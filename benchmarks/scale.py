@@ -3,7 +3,7 @@
     python benchmarks/scale.py overhead [--workers 2] [--seconds 0.001,0.01,0.1,1,10]
     python benchmarks/scale.py workers [--counts 10,100,1000] [--seconds 1]
     python benchmarks/scale.py memory [--pieces 25000]
-    python benchmarks/scale.py search [--rows 100000,1000000] [--graphs-up-to 100000]
+    python benchmarks/scale.py search [--rows 100000,1000000,10000000] [--graphs-up-to 100000] [--dimension 64]
     python benchmarks/scale.py kills [--kills 50] [--families 2000] [--of worker,scheduler,client] [--engines dask]
 
 Pieces sleep, so that the figures are those of the engines and not of a busy machine; the load is printed beside them.
@@ -25,7 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -108,13 +108,23 @@ def memory(options: argparse.Namespace) -> None:
 # --- search ---
 
 
-def clustered(rows: int, dimension: int, seed: int) -> Any:
-    """Return unit vectors (rows, dimension) in clusters of about a hundred, of different widths, on a few common axes."""
-    rng = np.random.default_rng(seed)
-    axes = rng.normal(size=(dimension // 4, dimension)) / np.sqrt(dimension / 4)
-    centres = np.random.default_rng(0).normal(size=(max(1, rows // 100), dimension // 4)) @ axes
-    width = rng.uniform(0.2, 0.6, size=(rows, 1))
-    return unit(centres[rng.integers(len(centres), size=rows)] + width * rng.normal(size=(rows, dimension)))
+DRAWN = 100_000
+"""Number of vectors that are drawn at a time."""
+
+
+def clustered(rows: int, dimension: int, seed: int, clusters: int) -> Iterator[Any]:
+    """Yield unit vectors, (rows, dimension) in parts, in clusters of different widths, on a few common axes.
+
+    The clusters do not depend on the seed: queries are of those of the table.
+    """
+    common, rng = np.random.default_rng(0), np.random.default_rng(seed)
+    axes = common.standard_normal((dimension // 4, dimension), np.float32) / np.sqrt(np.float32(dimension / 4))
+    centres = common.standard_normal((clusters, dimension // 4), np.float32) @ axes
+    for start in range(0, rows, DRAWN):
+        count = min(DRAWN, rows - start)
+        width = rng.uniform(0.2, 0.6, size=(count, 1)).astype(np.float32)
+        noise = rng.standard_normal((count, dimension), np.float32)
+        yield unit(centres[rng.integers(clusters, size=count)] + width * noise)
 
 
 class Peer:
@@ -130,7 +140,7 @@ class Peer:
         dimension = vectors.shape[1]
         if self.description == "Binary":
             self.mean = vectors.mean(0)
-            self.index = faiss.IndexBinaryFlat(dimension)
+            self.index: Any = faiss.IndexBinaryFlat(dimension)
             self.index.add(np.packbits(vectors > self.mean, axis=1))
             return int(self.index.ntotal * dimension // 8)
         self.index = faiss.index_factory(dimension, self.description, faiss.METRIC_INNER_PRODUCT)
@@ -138,7 +148,8 @@ class Peer:
             self.index.hnsw.efConstruction = self.index.hnsw.efSearch = EFFORT
         self.index.train(vectors[:100_000])
         self.index.add(vectors)
-        return int(faiss.serialize_index(self.index).nbytes)
+        graph = self.description.startswith("HNSW")
+        return int(faiss.serialize_index(self.index).nbytes if graph else self.index.sa_code_size() * self.index.ntotal)
 
     def __call__(self, queries: Any, k: int) -> Any:
         """Return row numbers (n, k)."""
@@ -152,17 +163,6 @@ def rows_of(find: Callable[..., Any], queries: Any, k: int, **options: Any) -> A
     return find(queries, k=k, **options).rows
 
 
-def report_search(
-    queries: Any, true: Any, rows: int, label: str, prepare: float, size: float, find: Callable[[Any, int], Any]
-) -> None:
-    """Measure a search in CPU time, and print its row of the table."""
-    start = time.process_time()
-    found = find(queries, 20)
-    rate = len(queries) / (time.process_time() - start)
-    recall = np.mean([len(set(a) & set(b)) / 20 for a, b in zip(true.tolist(), found.tolist(), strict=True)])
-    print(f"{rows}\t{label}\t{prepare:.1f}\t{size / rows:,.0f}\t{recall:.4f}\t{rate:,.1f}", flush=True)
-
-
 def search(options: argparse.Namespace) -> None:
     """Recall, speed and size of the searches of phylocli and of faiss, on the same vectors, with one thread."""
     import faiss
@@ -170,41 +170,59 @@ def search(options: argparse.Namespace) -> None:
 
     torch.set_num_threads(1)
     faiss.omp_set_num_threads(1)
-    print("rows\tsearch\tprepare CPU s\tbytes/row\trecall@20\tqueries per CPU s")
+    print("rows\tsearch\tprepare CPU s\tbytes/row\trecall@20\tqueries per CPU s\tpeak memory so far, MB")
     for rows in map(int, options.rows.split(",")):
-        vectors, queries = clustered(rows, options.dimension, 1), clustered(options.queries, options.dimension, 2)
         with tempfile.TemporaryDirectory() as name:
-            path = Path(name) / "db.parquet"
-            schema = embeddings_schema(options.dimension, half=True)
-            with TableWriter(path, schema) as writer:
-                for start in range(0, rows, 50_000):
-                    part = vectors[start : start + 50_000]
-                    ids = [f"r{start + i}" for i in range(len(part))]
-                    column = pl.Series(part, dtype=pl.Array(pl.Float32, options.dimension))
-                    writer.write(pl.DataFrame({"id": ids, "length": [1] * len(part), "embedding": column}))
-            table = open_table(path)
-            vectors = table.numpy().copy()  # as they are on disk, in half precision
-            table.vectors = None
-            true = nearest(queries, table, 20).rows
+            search_table(Path(name) / "db.parquet", rows, options)
 
-            report = functools.partial(report_search, queries, true, rows)
-            report("exact", 0, path.stat().st_size, functools.partial(rows_of, nearest, table=table))
-            for kind in CANDIDATES:
-                start = time.process_time()
-                codes = open_codes(table, kind)
-                prepare, size = time.process_time() - start, index_path(table, kind).stat().st_size
-                report(f"--quantise {kind}", prepare, size, functools.partial(rows_of, codes.nearest))
-                index_path(table, kind).unlink()
-            if rows <= options.graphs_up_to:
-                start = time.process_time()
-                graph = open_graph(table)
-                prepare, size = time.process_time() - start, index_path(table, SUFFIX).stat().st_size
-                report("--approximate", prepare, size, functools.partial(rows_of, graph.nearest, threads=1))
-            graphs = [f"HNSW{CONNECTIVITY}"] if rows <= options.graphs_up_to else []
-            for description in ("Flat", "SQfp16", "SQ8", "Binary", *graphs):
-                peer, start = Peer(description), time.process_time()
-                size = peer.build(vectors)
-                report(f"faiss {description}", time.process_time() - start, size, peer)
+
+def search_table(path: Path, rows: int, options: argparse.Namespace) -> None:
+    """Measure the searches of one table, which is written first."""
+    clusters = max(1, rows // 100)
+    (queries,) = clustered(options.queries, options.dimension, 2, clusters)
+    at = 0
+    with TableWriter(path, embeddings_schema(options.dimension, half=True)) as writer:
+        for part in clustered(rows, options.dimension, 1, clusters):
+            ids = [f"r{at + i}" for i in range(len(part))]
+            column = pl.Series(part, dtype=pl.Array(pl.Float32, options.dimension))
+            writer.write(pl.DataFrame({"id": ids, "length": [1] * len(part), "embedding": column}))
+            at += len(part)
+    table = open_table(path)
+    true: Any = None
+
+    def report(label: str, prepare: float, size: float, find: Callable[[Any, int], Any]) -> None:
+        """Measure a search in CPU time, and print its row of the table; the first is the exact one."""
+        nonlocal true
+        start = time.process_time()
+        found = find(queries, 20)
+        rate = len(queries) / (time.process_time() - start)
+        true = found if true is None else true
+        recall = np.mean([len(set(a) & set(b)) / 20 for a, b in zip(true.tolist(), found.tolist(), strict=True)])
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(f"{rows}\t{label}\t{prepare:.1f}\t{size / rows:,.0f}\t{recall:.4f}\t{rate:,.1f}\t{peak:,.0f}", flush=True)
+
+    report("exact", 0, path.stat().st_size, functools.partial(rows_of, nearest, table=table))
+    for kind in CANDIDATES:
+        start = time.process_time()
+        codes = open_codes(table, kind)
+        prepare, size = time.process_time() - start, index_path(table, kind).stat().st_size
+        report(f"--quantise {kind}", prepare, size, functools.partial(rows_of, codes.nearest))
+        index_path(table, kind).unlink()
+    with_graphs = rows <= options.graphs_up_to
+    if with_graphs:
+        start = time.process_time()
+        graph = open_graph(table)
+        prepare, size = time.process_time() - start, index_path(table, SUFFIX).stat().st_size
+        report("--approximate", prepare, size, functools.partial(rows_of, graph.nearest, threads=1))
+        del graph
+    if options.no_peers:
+        return
+    vectors = table.numpy()  # as they are on disk, in half precision
+    for description in ("Flat", "SQfp16", "SQ8", "Binary", *([f"HNSW{CONNECTIVITY}"] if with_graphs else [])):
+        peer, start = Peer(description), time.process_time()
+        size = peer.build(vectors)
+        report(f"faiss {description}", time.process_time() - start, size, peer)
+        del peer
 
 
 # --- random kills ---
@@ -305,7 +323,9 @@ def kills(options: argparse.Namespace) -> None:
                     # A kill must let some families complete, or a run never ends: after the first has been written down.
                     journal = Path(f"{output}.partial")
                     size = journal.stat().st_size if journal.exists() else 0
-                    while process.poll() is None and count < options.kills:
+                    while (
+                        process.poll() is None and count < options.kills and time.monotonic() < start + 60 * options.minutes
+                    ):
                         seen |= set(children(process.pid))
                         if not journal.exists() or journal.stat().st_size <= size:
                             time.sleep(0.02)
@@ -364,11 +384,13 @@ def main() -> None:
     part.add_argument(
         "--graphs-up-to", type=int, default=100_000, help="rows of the largest table for which graphs are built"
     )
+    part.add_argument("--no-peers", action="store_true", help="do not measure faiss")
     part.set_defaults(function=search)
     part = parts.add_parser("kills")
     part.add_argument("--kills", type=int, default=50)
     part.add_argument("--families", type=int, default=2000)
     part.add_argument("--of", default="worker,scheduler,client")
+    part.add_argument("--minutes", type=float, default=1e6, help="no more kills of a row after that time")
     part.add_argument("--engines", default="processes,dask")
     part.add_argument("--pause", type=float, default=1.0, help="longest time between two kills, after some progress")
     part.add_argument("--seed", type=int, default=0)
