@@ -174,7 +174,10 @@ def synthetic(families: int, batches: int, folder: Path) -> None:
     again = measure("the index again", lambda: loading.load_corpus([path], settings, cache=False))
     parts = [[again.batch(step) for step in range(rank, batches, 4)] for rank in range(4)]
     same = all(
-        np.array_equal(a.tokens, b.tokens) for rank in range(4) for a, b in zip(whole[rank::4], parts[rank], strict=True)
+        np.array_equal(one, other)
+        for rank in range(4)
+        for a, b in zip(whole[rank::4], parts[rank], strict=True)
+        for one, other in zip([a.family, a.distance, *a.a, *a.b], [b.family, b.distance, *b.a, *b.b], strict=True)
     )
     print(f"the same batches in another order, from another reading: {same}")
 

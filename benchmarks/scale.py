@@ -14,6 +14,7 @@ which share the core with them, and so a lower bound.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import hashlib
 import json
@@ -48,16 +49,33 @@ def nap(seconds: float, index: int) -> int:
     return index
 
 
-def timed(seconds: float, count: int, warm: int, **engine: object) -> float:
-    """Return the wall seconds of so many pieces, from the first result on after the workers have started."""
-    work = Work(functools.partial(nap, seconds))
-    results = run_pieces(work, ((f"p{i}", i) for i in range(warm + count)), **engine)  # type: ignore[arg-type]
-    for _ in range(warm):
-        next(results)
-    start = time.perf_counter()
-    found = sum(1 for _ in results)
-    assert found == count, (found, count)
-    return time.perf_counter() - start
+def nap_together(folder: str, workers: int, seconds: float, index: int) -> int:
+    """One piece; the first ones wait until each worker has one of them."""
+    if index >= workers:
+        return nap(seconds, index)
+    (Path(folder) / str(index)).touch()
+    while len(list(Path(folder).iterdir())) < workers:
+        time.sleep(0.02)
+    return nap(seconds, index)
+
+
+def timed_together(seconds: float, count: int, workers: int, **engine: object) -> float:
+    """Return the wall seconds of so many pieces, after all workers have started and bundles have their size."""
+    with tempfile.TemporaryDirectory() as folder:
+        work = Work(functools.partial(nap_together, folder, workers, seconds))
+        return timed(work, count, workers + (4 * workers if seconds >= 0.1 else 500), 8 * workers, **engine)
+
+
+def timed(work: Work[int, int], count: int, before: int, after: int, **engine: object) -> float:
+    """Return the wall seconds of so many results, in the middle of others."""
+    pieces = ((f"p{i}", i) for i in range(before + count + after))
+    with contextlib.closing(run_pieces(work, pieces, **engine)) as results:  # type: ignore[arg-type]
+        for _ in range(before):
+            next(results)
+        start = time.perf_counter()
+        for _ in range(count):
+            next(results)
+        return time.perf_counter() - start
 
 
 def overhead(options: argparse.Namespace) -> None:
@@ -65,9 +83,8 @@ def overhead(options: argparse.Namespace) -> None:
     print("seconds a piece\tpieces\tideal s\tprocesses s\tDask s\tprocesses: pieces/s\tDask: pieces/s\tDask over processes")
     for seconds in map(float, options.seconds.split(",")):
         count = max(2 * options.workers, min(2000, int(options.budget * options.workers / seconds)))
-        warm = 4 * options.workers
-        pool = timed(seconds, count, warm, jobs=options.workers)
-        dask = timed(seconds, count, warm, cluster=f"local:{options.workers}")
+        pool = timed_together(seconds, count, options.workers, jobs=options.workers)
+        dask = timed_together(seconds, count, options.workers, cluster=f"local:{options.workers}")
         ideal = seconds * count / options.workers
         rates = f"{count / pool:,.0f}\t{count / dask:,.0f}"
         print(f"{seconds:g}\t{count}\t{ideal:.2f}\t{pool:.2f}\t{dask:.2f}\t{rates}\t{dask / pool - 1:+.1%}", flush=True)
@@ -85,7 +102,8 @@ def workers(options: argparse.Namespace) -> None:
                 n_workers=count, threads_per_worker=1, processes=False, dashboard_address=None, memory_limit=0
             )
         pieces = count * options.rounds
-        wall = timed(options.seconds, pieces, count, cluster=cluster.scheduler_address)
+        work = Work(functools.partial(nap, options.seconds))
+        wall = timed(work, pieces, count, count, cluster=cluster.scheduler_address)
         ideal = count / options.seconds
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         row = f"{wall:.1f}\t{pieces / wall:,.0f}\t{ideal:,.0f}\t{pieces / wall / ideal:.0%}\t{memory:,.0f}"

@@ -340,7 +340,10 @@ class DaskCluster:
         self._looked = 0.0
 
     def _look(self) -> None:
-        known = self._client.scheduler_info(n_workers=-1)["workers"]
+        try:
+            known = self._client.scheduler_info(n_workers=-1)["workers"]
+        except OSError as error:  # which asks the scheduler
+            raise _lost() from error
         loop = self._client.loop
         assert loop is not None
         loop.add_callback(self._client._update_scheduler_info, n_workers=-1)

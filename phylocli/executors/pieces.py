@@ -195,6 +195,7 @@ class _Run(Generic[Argument, Result]):
         self._held = 0  # bytes of finished results
         self._tickets = 0
         self._seconds, self._counted = 0.0, 0.0
+        self._largest = 0  # number of pieces of a bundle so far
         self._exhausted = False
 
     def results(self, pieces: Iterator[tuple[int, str, Argument]]) -> Iterator[tuple[str, Result | PhylocliError]]:
@@ -222,7 +223,8 @@ class _Run(Generic[Argument, Result]):
         if self._exhausted or self._held > HELD_BYTES or self._recorded >= RECORDED_MOST:
             return []
         mean = self._seconds / self._counted if self._counted else BUNDLE_SECONDS
-        size = max(1, min(BUNDLE_MOST, int(BUNDLE_SECONDS / max(mean, 1e-6))))
+        # At most twice as many as have been computed in one: a few short pieces say little about the next ones.
+        size = max(1, min(BUNDLE_MOST, 2 * self._largest, int(BUNDLE_SECONDS / max(mean, 1e-6))))
         bundle: list[Piece] = []
         while len(bundle) < size:
             found = next(pieces, None)
@@ -252,6 +254,7 @@ class _Run(Generic[Argument, Result]):
             return
         self._seconds = 0.9 * self._seconds + outcome.seconds
         self._counted = 0.9 * self._counted + len(bundle)
+        self._largest = max(self._largest, len(bundle))
         for piece, result in zip(bundle, outcome.results, strict=True):
             if isinstance(result, bytes):
                 self._held += len(result)

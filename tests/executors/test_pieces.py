@@ -191,6 +191,7 @@ def test_short_pieces_are_sent_in_bundles_and_long_ones_alone(seconds: float, la
     found = list(run.results((i, f"p{i}", i + 4) for i in range(2000)))
     assert [result for _, result in found] == [(i + 4) ** 2 for i in range(2000)]
     assert abs(max(engine.bundles) - largest) <= 1
+    assert all(size <= max(1, 2 * max(engine.bundles[:k], default=0)) for k, size in enumerate(engine.bundles))
 
 
 def test_no_more_pieces_are_started_while_too_many_results_wait_for_an_earlier_one(monkeypatch: pytest.MonkeyPatch) -> None:
