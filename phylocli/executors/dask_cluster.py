@@ -10,6 +10,7 @@ import atexit
 import contextlib
 import logging
 import pickle
+import signal
 import tempfile
 import threading
 import time
@@ -448,11 +449,9 @@ def _batch(config: ClusterConfig) -> Any:
 
 def _jobs(config: ClusterConfig) -> Any:
     """Return a cluster of a batch system, without jobs."""
-    try:
-        import dask
-        import dask_jobqueue
-    except ImportError as error:
-        raise MissingDependencyError("batch systems need dask-jobqueue", fix="pip install 'phylocli[dask]'") from error
+    import dask
+
+    dask_jobqueue = _jobqueue()
     classes = {"slurm": "SLURMCluster", "pbs": "PBSCluster", "sge": "SGECluster", "lsf": "LSFCluster"}
     # dask-jobqueue's own configuration applies to what the file does not set.
     names = _parameters(config.type)
@@ -467,6 +466,17 @@ def _jobs(config: ClusterConfig) -> Any:
         scheduler_options={"dashboard_address": ":0"},
         **{**defaults, **{name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}},
     )
+
+
+def _jobqueue() -> Any:
+    """Return the module dask_jobqueue, whose import would make ^C a successful end of the command."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        import dask_jobqueue
+    except ImportError as error:
+        raise MissingDependencyError("batch systems need dask-jobqueue", fix="pip install 'phylocli[dask]'") from error
+    signal.signal(signal.SIGINT, handler)
+    return dask_jobqueue
 
 
 def _parameters(system: str) -> dict[str, str]:

@@ -130,8 +130,10 @@ def test_cluster_that_has_lost_all_workers_is_given_up(monkeypatch: pytest.Monke
 )
 def test_job_script_has_the_settings_of_the_file_and_else_those_of_jobqueue(system: str, lines: list[str]) -> None:
     import dask
-    import dask_jobqueue  # noqa: F401  sets its defaults
 
+    handler = signal.getsignal(signal.SIGINT)
+    dask_cluster._jobqueue()  # sets its defaults
+    assert signal.getsignal(signal.SIGINT) == handler
     config = ClusterConfig.model_validate({"type": system, "account": "mine", "walltime": "1-12:30:00"})
     with dask.config.set({f"jobqueue.{system}.queue": "from_configuration", "jobqueue.lsf.lsf-units": "mb"}):
         cluster = _jobs(config)
