@@ -3,12 +3,14 @@
     python benchmarks/smoothing.py DATA -o FOLDER [--peer UNIREP.parquet …] [--largest 50000]
 
 DATA holds scope/, families/ and their hold-outs. `--peer`: tables of the same domains by other models, to be smoothed, too
-(`benchmarks/unirep.py FOLDER/hidden/scope/dev.fasta`). Embeddings are kept in FOLDER. Four reports are printed:
+(`benchmarks/unirep.py FOLDER/hidden/scope/dev.fasta`). Embeddings are kept in FOLDER. Five reports are printed:
 
 1. settings: sensitivity on either half of the validation folds of SCOPe, for the choice of settings on one half;
 2. retrieval of SCOPe domains and of dev families, with 95 % intervals, before and after smoothing, by `phylocli probe`;
-3. the same domains smoothed among up to 20 members of each Pfam family of the training data, which have no labels here;
-4. CPU seconds by number of rows.
+3. the same for SCOPe with intervals over folds, beside MMseqs2 with and without iterations, and with queries that are not in
+   the table;
+4. the same domains smoothed among up to 20 members of each Pfam family of the training data, which have no labels here;
+5. CPU seconds by number of rows.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ from phylocli.probe import NamedSource
 
 LEVELS = ("family", "superfamily", "fold")
 SETTINGS = [(k, rounds) for k in (5, 10, 20) for rounds in (1, 2, 3)]
+REPORTS = ("settings", "retrieval", "folds", "among", "cost")
 MEMBERS, TRAINED = 25, 20
 """Members of each dev family, and of each family of the training data."""
 
@@ -47,24 +50,45 @@ def embedded(path: Path, sequences: list[tuple[str, str]]) -> EmbeddingTable:
     return phylocli.read_embeddings(path)
 
 
-def sensitivity(vectors: npt.NDArray[np.float32], labels: pl.DataFrame) -> list[float]:
-    """Return the mean fraction of each level that is found before the first domain of another fold, by cosine."""
-    return sensitivity_of(vectors @ vectors.T, labels)
+Values = list[npt.NDArray[np.float64]]
+"""For each level, the value of each query, (n,); NaN where it has no relative of that level."""
 
 
-def sensitivity_of(similarity: npt.NDArray[np.float32], labels: pl.DataFrame) -> list[float]:
-    """Return the same for similarities, (n, n); -inf is no hit."""
+def sensitivity(similarity: npt.NDArray[np.float32], labels: pl.DataFrame) -> Values:
+    """Return the fraction of each level that is found before the first domain of another fold.
+
+    Args:
+        similarity: of queries and targets, (n, n); -inf is no hit.
+        labels: of each.
+    """
     np.fill_diagonal(similarity, -np.inf)
     same = {name: labels[name].to_numpy()[:, None] == labels[name].to_numpy() for name in LEVELS}
     worst = np.where(same["fold"], -np.inf, similarity).max(1)
-    nested = [same["family"], same["superfamily"] & ~same["family"], same["fold"] & ~same["superfamily"]]
     found = []
-    for wanted in nested:
+    for wanted in (same["family"], same["superfamily"] & ~same["family"], same["fold"] & ~same["superfamily"]):
         np.fill_diagonal(wanted, False)
-        count = wanted.sum(1)
-        hits = (wanted & (similarity > worst[:, None])).sum(1)
-        found.append(float((hits[count > 0] / count[count > 0]).mean()))
+        count, hits = wanted.sum(1), (wanted & (similarity > worst[:, None])).sum(1)
+        found.append(np.where(count > 0, hits / np.maximum(count, 1), np.nan))
     return found
+
+
+def by_cosine(vectors: npt.NDArray[np.float32], labels: pl.DataFrame) -> Values:
+    """Return the same for unit vectors, (n, D), all against all."""
+    return sensitivity(vectors @ vectors.T, labels)
+
+
+def over_folds(values: Values, labels: pl.DataFrame, replicates: int = 2000) -> str:
+    """Return the means with 95 % bootstrap intervals over folds, since queries of one fold are not independent."""
+    _, fold = np.unique(labels["fold"].to_numpy(), return_inverse=True)
+    drawn = np.random.default_rng(0).multinomial(fold.max() + 1, np.full(fold.max() + 1, 1 / (fold.max() + 1)), replicates)
+    texts = []
+    for value in values:
+        known = ~np.isnan(value)
+        sums = np.bincount(fold[known], value[known], fold.max() + 1)
+        counts = np.bincount(fold[known], minlength=fold.max() + 1)
+        low, high = np.quantile((drawn @ sums) / np.maximum(drawn @ counts, 1), [0.025, 0.975])
+        texts.append(f"{value[known].mean():.3f} ({low:.3f} to {high:.3f})")
+    return " | ".join(texts)
 
 
 def choose(table: EmbeddingTable, labels: pl.DataFrame) -> None:
@@ -82,8 +106,8 @@ def choose(table: EmbeddingTable, labels: pl.DataFrame) -> None:
         )
 
 
-def _text(values: list[float]) -> str:
-    return "/".join(f"{x:.3f}" for x in values)
+def _text(values: Values) -> str:
+    return "/".join(f"{np.nanmean(x):.3f}" for x in values)
 
 
 def _unit(table: EmbeddingTable) -> npt.NDArray[np.float32]:
@@ -109,7 +133,7 @@ def aligned(folder: Path, ids: list[str], iterations: int) -> npt.NDArray[np.flo
         "1",
     ]
     start = resource.getrusage(resource.RUSAGE_CHILDREN)
-    command = ["mmseqs", "easy-search", fasta, fasta, hits, folder / "tmp", *options]
+    command: list[str | Path] = ["mmseqs", "easy-search", fasta, fasta, hits, folder / "tmp", *options]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     end = resource.getrusage(resource.RUSAGE_CHILDREN)
     print(f"MMseqs2, iterations {iterations}: {end.ru_utime + end.ru_stime - start.ru_utime - start.ru_stime:.0f} CPU s")
@@ -130,8 +154,41 @@ def report(folder: Path, name: str, tables: list[NamedSource], labels: Path, **o
     print(f"\n## Retrieval: {name}\n\n{(target / 'report.md').read_text(encoding='utf-8')}", flush=True)
 
 
+def compare(folder: Path, scope: EmbeddingTable, labels: pl.DataFrame, peers: list[Path]) -> None:
+    """Print sensitivities with intervals over folds, and what smoothing has more than each."""
+    start = time.process_time()
+    smoothed = phylocli.smooth_embeddings(scope).numpy()
+    print(f"smoothing of {len(scope):,} domains: {time.process_time() - start:.1f} CPU s")
+    found = {"smoothed": by_cosine(smoothed, labels), "one vector": by_cosine(_unit(scope), labels)}
+    for peer in peers:
+        table = phylocli.read_embeddings(peer)
+        found[peer.stem] = by_cosine(_unit(table), labels)
+        found[f"{peer.stem}, smoothed"] = by_cosine(phylocli.smooth_embeddings(table).numpy(), labels)
+    if shutil.which("mmseqs"):
+        for iterations in (1, 3):
+            found[f"MMseqs2, iterations {iterations}"] = sensitivity(aligned(folder, scope.ids, iterations), labels)
+    print(f"\n## Intervals over folds\n\n| | {' | '.join(LEVELS)} |\n|---|---|---|---|")
+    for name, values in found.items():
+        print(f"| {name} | {over_folds(values, labels)} |")
+    for name, values in found.items():
+        if name != "smoothed":
+            differences = [a - b for a, b in zip(found["smoothed"], values, strict=True)]
+            print(f"| smoothed minus {name} | {over_folds(differences, labels)} |")
+    print("\nqueries that are not in the table, in 20 parts of the domains:")
+    plain, new = (np.full((len(scope),) * 2, -np.inf, dtype=np.float32) for _ in range(2))
+    for part in np.array_split(np.random.default_rng(0).permutation(len(scope)), 20):
+        rest = np.setdiff1d(np.arange(len(scope)), part)
+        targets = replace(scope, ids=[scope.ids[i] for i in rest], vectors=_unit(scope)[rest], files=[], lengths=None)
+        queries = replace(scope, ids=[scope.ids[i] for i in part], vectors=_unit(scope)[part], files=[], lengths=None)
+        asked, searched = phylocli.smooth_embeddings(queries, targets), phylocli.smooth_embeddings(targets)
+        new[np.ix_(part, rest)] = asked.numpy() @ searched.numpy().T
+        plain[np.ix_(part, rest)] = queries.numpy() @ targets.numpy().T
+    for name, scores in (("one vector", plain), ("smoothed", new)):
+        print(f"| {name}, queries not in the table | {over_folds(sensitivity(scores, labels), labels)} |", flush=True)
+
+
 def smoothed_beside(table: EmbeddingTable, path: Path) -> list[NamedSource]:
-    """Write a table and its smoothing; return both, the smoothed one first."""
+    """Write the smoothing of a table beside it; return both, the smoothed one first."""
     name = path.name.split(".")[0]
     smooth = path.with_name(f"{name}.smooth.parquet")
     phylocli.smooth_embeddings(table).write(smooth)
@@ -145,9 +202,9 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--peer", type=Path, action="append", default=[], metavar="TABLE")
     parser.add_argument("--largest", type=int, default=50_000, metavar="N")
-    parser.add_argument("--only", nargs="*", choices=("settings", "retrieval", "among", "cost"), default=None)
+    parser.add_argument("--only", nargs="*", choices=REPORTS, default=None)
     options = parser.parse_args()
-    folder, wanted = options.output, options.only or ["settings", "retrieval", "among", "cost"]
+    folder, wanted = options.output, options.only or REPORTS
     labels = pl.read_csv(hidden_folds(options.data, folder) / "scope" / "dev.tsv", separator="\t", infer_schema=False)
     names = folder / "scope.tsv"
     labels.select("id", *LEVELS).write_csv(names, separator="\t")
@@ -162,10 +219,6 @@ def main() -> None:
         for peer in options.peer:
             tables += smoothed_beside(phylocli.read_embeddings(peer), peer)
         report(folder, "scope", tables, names)
-        if shutil.which("mmseqs"):
-            for iterations in (1, 3):
-                scores = aligned(folder, scope.ids, iterations)
-                print(f"MMseqs2 -s 7.5, iterations {iterations}: {_text(sensitivity_of(scores, labels))}", flush=True)
         dev = folder / "dev.sto.gz"
         if not dev.is_file():
             few = (fewer(family, MEMBERS) for family in phylocli.read_families(options.data / "families" / "dev.sto.gz"))
@@ -173,6 +226,8 @@ def main() -> None:
         members = {s.id: s.residues for family in phylocli.read_families(dev) for s in family.sequences()}
         tables = smoothed_beside(embedded(folder / "dev.parquet", list(members.items())), folder / "dev.parquet")
         report(folder, "dev", tables, labels_of(dev, folder), tasks=["retrieval", "patristic"], trees=dev)
+    if "folds" in wanted:
+        compare(folder, scope, labels, options.peer)
     if "among" in wanted:
         rng = np.random.default_rng(0)
         sequences = []
@@ -191,7 +246,7 @@ def main() -> None:
         print(f"\n## Among {len(others):,} members of Pfam families\n")
         for title, table in (("alone", scope), ("among them", together)):
             vectors = phylocli.smooth_embeddings(table).numpy()[: len(scope)]
-            print(f"smoothed {title}: {_text(sensitivity(vectors, labels))}", flush=True)
+            print(f"smoothed {title}: {_text(by_cosine(vectors, labels))}", flush=True)
     if "cost" in wanted:
         print("\n## Cost\n\n| rows | CPU s |\n|---|---|")
         rng = np.random.default_rng(0)

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from phylocli.cli._options import EmbeddingFormatOption, Output
 from phylocli.config.smooth import SmoothConfig
+from phylocli.core.errors import UsageError
+
+METADATA = {"parquet", "arrow"}
+"""Formats that record how a table was made."""
 
 logger = logging.getLogger(__name__)
 
 EXAMPLES = [
     "phylocli smooth db.parquet -o db.smooth.parquet",
-    "phylocli embed query.fasta | phylocli smooth - --among db.parquet | phylocli search - db.smooth.parquet",
+    "phylocli embed query.fasta --format parquet | phylocli smooth - --among db.parquet -o query.smooth.parquet",
+    "phylocli search query.smooth.parquet db.smooth.parquet > hits.tsv",
     "phylocli smooth emb.parquet -k 5 | phylocli cluster - > clusters.tsv",
 ]
 
@@ -38,11 +44,24 @@ def command(
     """
     from phylocli.core.words import counted
     from phylocli.formats.provenance import write_sidecar
-    from phylocli.formats.tables import EMBEDDINGS, parse_format
+    from phylocli.formats.tables import EMBEDDINGS, format_of, parse_format
     from phylocli.search.neighbourhoods.smoothing import smooth_embeddings
 
     parsed = parse_format(format, output, known=EMBEDDINGS)
+    if output is not None and Path(output).is_dir():
+        raise UsageError(f"{output} is a folder, but the output is a file", fix=f"name a file in it: {output}/NAME.parquet")
+    if output is not None and any(source is not None and _same(output, source) for source in (embeddings, among)):
+        raise UsageError(f"{output} is an input, which later queries are smoothed among", fix="give the output another name")
     found = smooth_embeddings(embeddings, among, config)
     found.write("-" if output is None else output, parsed)
+    kind = parsed or (format_of(output, known=EMBEDDINGS) if output is not None else "tsv")
+    if kind not in METADATA and output is not None:
+        logger.warning(
+            f"{output}: {kind} does not record that embeddings have been smoothed; for a search write Parquet or Arrow"
+        )
     write_sidecar(output, "smooth", {**config.to_parameters(), "among": among})
     logger.info(f"{counted(len(found), 'smoothed embedding')}" + (f": {output}" if output is not None else ""))
+
+
+def _same(one: str, other: str) -> bool:
+    return Path(one).exists() and Path(other).exists() and Path(one).samefile(other)

@@ -32,9 +32,9 @@ class SearchConfig(TableConfig, TranslationConfig, ParallelConfig):
     """Leave out hits with a smaller cosine."""
     exclude_self: Annotated[bool, Cli(formerly=("no_self",), panel=HITS)] = False
     """Leave out the row with the query's own id."""
-    smooth: Annotated[int | None, Field(ge=1), Cli(metavar="K", panel=HITS)] = None
-    """Average targets and queries with their reciprocal neighbours among K nearest targets first: finds more distant
-    relatives, 10 is a good value. Compares all targets with each other."""
+    smooth: Annotated[int, Field(ge=0), Cli(metavar="K", panel=HITS)] = 0
+    """Rank by vectors averaged with their reciprocal neighbours among the K nearest targets, such as 10, which finds more
+    distant relatives; compares all targets with each other. 0: as they are."""
     align: Annotated[bool, Cli(panel=ALIGNMENT)] = False
     """Align the hits with phmmer and rank them by bit score; with --rerank, by the better E-value of both."""
     rerank: Annotated[Literal["residues"] | None, Cli(panel=ALIGNMENT)] = None
@@ -61,10 +61,10 @@ class SearchConfig(TableConfig, TranslationConfig, ParallelConfig):
     def _check_index(self) -> Self:
         if self.approximate and self.quantise is not None:
             raise UsageError("approximate and quantise are two kinds of index", fix="leave one of them out")
-        if self.smooth is not None and (self.approximate or self.quantise is not None):
+        if self.smooth and (self.approximate or self.quantise is not None):
             raise UsageError(
                 "smooth makes new vectors, which no index has",
-                fix="write them with 'phylocli smooth', and search that table with an index",
+                fix="write them with 'phylocli smooth', and search that table with an index and smooth = 0",
             )
         return self
 

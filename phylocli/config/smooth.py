@@ -19,5 +19,5 @@ class SmoothConfig(TableConfig):
     neighbours: Annotated[int, Field(ge=1), Cli("-k", "--neighbours", metavar="K")] = 10
     """Average each vector with those among its K nearest that also have it among their K nearest."""
     rounds: Annotated[int, Field(ge=1, le=10), Cli(metavar="N")] = 2
-    """Number of times that this is done, each time with the neighbours of the vectors of the round before."""
+    """Number of rounds of averaging, each with the neighbours by the vectors of the round before."""
     threads: Threads = 0

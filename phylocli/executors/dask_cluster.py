@@ -128,7 +128,7 @@ def _close(client: Client | None, cluster: Any) -> None:
 
 def _processes(cluster: Any) -> set[int]:
     """Return the worker processes of a cluster of this machine."""
-    return {nanny.pid for nanny in cluster.workers.values() if getattr(nanny, "pid", None)}
+    return {nanny.pid for nanny in [*cluster.workers.values()] if getattr(nanny, "pid", None)}
 
 
 def _restore(cluster: Any, count: int) -> None:

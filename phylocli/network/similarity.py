@@ -53,7 +53,7 @@ def edges_by_embedding(targets: PreparedTable, config: NetworkConfig) -> Network
         raise BadInputError(
             "there are no E-values to compare with --max-evalue",
             why=targets.why_no_evalues or None,
-            fix="use --min-cosine or -k, or name the model that made the table with --model",
+            fix="use --min-cosine or -k; or, if the table has not been smoothed, name the model that made it with --model",
         )
     if config.neighbours is not None:
         found = nearest(vectors, table, config.neighbours, leave_out=np.arange(count))

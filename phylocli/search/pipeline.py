@@ -8,7 +8,6 @@ import logging
 import os
 import tempfile
 from collections.abc import Generator, Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -28,15 +27,16 @@ from phylocli.formats.provenance import write_sidecar
 from phylocli.formats.streams import STDIO, PathLike, at_rest, display_name, suffix_of
 from phylocli.formats.tables import TABLES, TableFormat, TableWriter, format_of, hits_schema, parse_format
 from phylocli.models.device import choose_device
-from phylocli.search.background import FEWEST, Background
+from phylocli.search.background import Background
 from phylocli.search.blast_tabular import SUFFIX, BlastTabularWriter
 from phylocli.search.database import FloatArray
+from phylocli.search.evalues import cosine_cutoffs
 from phylocli.search.exact import Neighbours, cosines_of, nearest
 from phylocli.search.indices.approximate import open_graph
 from phylocli.search.indices.quantised import Codes, nearest_by_codes
 from phylocli.search.local_alignment import LocalAlignment
 from phylocli.search.neighbourhoods.smoothing import Smoothing
-from phylocli.search.queries import MODEL, Queries, embed_queries, embedder_of, table_queries
+from phylocli.search.queries import MODEL, SMOOTHING, Queries, embed_queries, embedder_of, table_queries
 from phylocli.search.rerank import Ranked, Reranking, read_residues
 from phylocli.search.sharded import nearest_codes_in_pieces, nearest_in_pieces
 from phylocli.search.targets import PreparedTable, code_of, embed_targets, opened
@@ -93,7 +93,8 @@ def search(
         table. **options: fields of `SearchConfig`.
 
     Returns:
-        The columns of `tables.hits_schema()`: `query`, `target`, `rank`, `cosine`, `evalue`, and the columns of alignments.
+        The columns of `tables.hits_schema()`: `query`, `target`, `rank`, `cosine`, `evalue`, with `smooth` the cosine of the
+        smoothed vectors (`smoothed`), and the columns of alignments.
 
     Raises:
         UsageError: options are incompatible, or `model` is not the model of the table.
@@ -229,7 +230,7 @@ class _Search:
                     fix="give --threads, or use --quantise instead of --approximate",
                 )
             )
-        if config.smooth is not None:
+        if config.smooth:
             self._config = config = config.undivided(
                 UsageError("--smooth does not support --jobs and --cluster", fix="give --threads instead")
             )
@@ -319,9 +320,11 @@ class _Search:
         own = _own_rows(self.queries, table) if config.exclude_self else None
         vectors, k = self.queries.vectors, config.nearest
         self._smoothed: FloatArray | None = None
-        if config.smooth is not None:
+        if config.smooth:
             smoothing = Smoothing(table, config.smooth)
-            found = nearest(smoothing(vectors), replace(table, vectors=smoothing.vectors, files=[]), k, leave_out=own)
+            found = smoothing.nearest(
+                vectors, smoothing(vectors, own), k, leave_out=own, least=self._least(self.targets.background)
+            )
             self._smoothed = found.cosines
             self._found = Neighbours(found.rows, cosines_of(vectors, table, found.rows))
         elif config.approximate:
@@ -337,14 +340,26 @@ class _Search:
         if background is None and config.max_evalue is not None:
             raise BadInputError(
                 "there are no E-values to compare with --max-evalue",
-                why=f"{table.name} has fewer than {FEWEST:,} rows, and its model has no background proteins",
-                fix="use --min-cosine, or name the model that made the table with --model",
+                why=self.targets.why_no_evalues or None,
+                fix="use --min-cosine instead"
+                + ("" if SMOOTHING in table.metadata else ", or name the model that made the table with --model"),
             )
         self._evalues = _evalues(background, self.queries, self._found, len(table))
         if config.max_evalue is not None and not config.reranks:
             self._found.rows[self._evalues > config.max_evalue] = -1
         if config.min_cosine is not None:
             self._found.rows[self._found.cosines < config.min_cosine] = -1
+
+    def _least(self, background: Background | None) -> FloatArray | None:
+        """Return the minimum cosine of the hits of each query, (n,), by `min_cosine` and `max_evalue`; None: no minimum."""
+        config, vectors = self._config, self.queries.vectors
+        least = np.full(len(vectors), -1.0 if config.min_cosine is None else config.min_cosine, dtype=np.float32)
+        if config.max_evalue is not None and not config.reranks and background is not None:
+            with np.errstate(divide="ignore"):
+                log_p = float(np.log(config.max_evalue / len(self.targets.table)))
+            cutoffs = cosine_cutoffs(vectors, log_p, background.vectors)
+            least = np.maximum(least, np.minimum(cutoffs, 2)).astype(np.float32)
+        return None if (least <= -1).all() else least
 
     def _among_codes(self, codes: Codes, own: npt.NDArray[np.int64] | None) -> Neighbours:
         config, vectors, k = self._config, self.queries.vectors, self._config.nearest

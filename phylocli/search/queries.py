@@ -70,9 +70,11 @@ def table_queries(found: EmbeddingTable, table: EmbeddingTable) -> Queries:
     """
     for key, noun in ((MODEL, "model"), ("phylocli.layer", "layer")):
         theirs, ours = found.metadata.get(key), table.metadata.get(key)
-        if theirs and ours and theirs != ours and SMOOTHING in {*found.metadata, *table.metadata}:
+        if theirs != ours and SMOOTHING in {*found.metadata, *table.metadata} and key == MODEL:
+            unknown = next((of.name for of in (found, table) if MODEL not in of.metadata), None)
             raise BadInputError(
                 f"{found.name} and {table.name} have not been smoothed among the same embeddings in the same way",
+                why=f"{unknown} does not record it: Parquet and Arrow do" if unknown else None,
                 fix="smooth both: 'phylocli smooth TARGETS', and 'phylocli smooth QUERIES --among TARGETS' (not smoothed)",
             )
         if theirs and ours and theirs != ours:

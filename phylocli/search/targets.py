@@ -189,13 +189,7 @@ class PreparedTable:
         if found is not None:
             return found
         found = background_of_table(self.table)
-        smoothed = "smoothed embeddings have no background of unrelated proteins"
-        without = (
-            smoothed
-            if SMOOTHING in self.table.metadata
-            else "no background of unrelated proteins for the model of this table"
-        )
-        what = missing.what if missing is not None else without
+        what = missing.what if missing is not None else "no background of unrelated proteins for the model of this table"
         fix = f" ({missing.fix})" if missing is not None and missing.fix else ""
         if found is None:
             few = f"the table has fewer than {FEWEST:,} rows, too few to estimate them from"

@@ -14,22 +14,29 @@ doi:10.1109/CVPR.2017.389.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import hashlib
 import json
 import logging
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from phylocli.config.smooth import SmoothConfig
 from phylocli.core.errors import UsageError
 from phylocli.core.threads import limit_threads
 from phylocli.formats.embeddings import EmbeddingTable
-from phylocli.formats.streams import PathLike
+from phylocli.formats.embeddings.table import checked_vectors
+from phylocli.formats.streams import STDIO, PathLike, at_rest
+from phylocli.formats.tables.columns import ColumnOptions
 from phylocli.search.database import FloatArray, IntArray, open_table, unit
-from phylocli.search.exact import SCALE, Neighbours, nearest
+from phylocli.search.exact import SCALE, Block, Neighbours, best_rows, nearest
 from phylocli.search.queries import MODEL, SMOOTHING, table_queries
 
 logger = logging.getLogger(__name__)
@@ -49,12 +56,13 @@ def smooth_embeddings(
     """Average each embedding with its reciprocal nearest neighbours, within a table or in another one.
 
     Smoothed vectors are compared with smoothed vectors only: smooth the table to be searched, and the queries among the same
-    table. Time is O(n² D) a round; the vectors of a table (n, D) are in memory twice.
+    table. Time is O(n² D) per round. In memory are the vectors of the table (n, D), four times; with `among`, once more per
+    further round.
 
     Args:
         embeddings: an `EmbeddingTable`, or anything that `read_embeddings` reads.
         among: the table with the neighbours, of the same model; None: `embeddings` itself. A vector is smoothed as a further
-            row of that table would be, without a change of the others; one that equals a row, as that row.
+            row of that table would be, without a change of the others; one that equals a row (cosine 1), as that row.
         config: options; may also be given as keywords.
         **options: fields of `SmoothConfig`.
 
@@ -63,8 +71,8 @@ def smooth_embeddings(
         compared with tables of the same smoothing only.
 
     Raises:
-        UsageError: a table has been smoothed before.
-        BadInputError: an input is not a table of embeddings, or the tables are of different models.
+        UsageError: a table has been smoothed before, or both are standard input.
+        BadInputError: an input is not a table of embeddings, values are not finite, or the tables are of different models.
 
     Examples:
         >>> table = phylocli.load_model("default").embed("examples/globins.fasta")
@@ -78,14 +86,32 @@ def smooth_embeddings(
     """
     config = SmoothConfig.of(config, options)
     limit_threads(config.threads)
-    table = open_table("-" if embeddings is None else embeddings, config.column_options)
-    source = table if among is None else open_table(among, config.column_options)
-    asked = None if among is None else table_queries(table, source)
-    smoothing = Smoothing(source, config.neighbours, config.rounds)
-    found = smoothing.vectors if asked is None else smoothing(asked.vectors)
-    return replace(
-        table, vectors=found, files=[], unit=True, metadata={**table.metadata, **smoothing.metadata(source.metadata)}
-    )
+    embeddings = STDIO if embeddings is None else embeddings
+    if str(embeddings) == STDIO == str(among):
+        raise UsageError("standard input cannot be both tables", fix="name a file for one of them")
+    with contextlib.ExitStack() as stack:
+        table = _opened(stack, embeddings, config.column_options)
+        source = table if among is None else _opened(stack, among, config.column_options)
+        asked = None if among is None else table_queries(table, source)
+        smoothing = Smoothing(source, config.neighbours, config.rounds, keep=asked is not None)
+        found = smoothing.vectors if asked is None else smoothing(asked.vectors)
+        metadata = {**table.metadata, **smoothing.metadata}
+        return replace(table, vectors=found, files=[], unit=True, metadata=metadata, lengths=_lengths(table))
+
+
+def _opened(stack: contextlib.ExitStack, source: PathLike | EmbeddingTable, options: ColumnOptions) -> EmbeddingTable:
+    if isinstance(source, EmbeddingTable):
+        return open_table(source, options)
+    return open_table(stack.enter_context(at_rest(source)), options)  # a pipe, too, with its metadata
+
+
+def _lengths(table: EmbeddingTable) -> list[int] | None:
+    import polars as pl
+
+    if table.lengths is not None or not all("length" in pl.read_parquet_schema(path) for path in table.files):
+        return table.lengths
+    found = [length for path in table.files for length in pl.read_parquet(path, columns=["length"])["length"].to_list()]
+    return None if not found or None in found else found
 
 
 class Smoothing:
@@ -93,52 +119,94 @@ class Smoothing:
 
     Args:
         table: embeddings of n proteins with D features.
-        neighbours: number k of nearest neighbours.
+        neighbours: number k of nearest neighbours; all others, if there are fewer.
         rounds: number of rounds.
+        keep: keep the vectors of each round, which are needed to smooth others.
 
     Attributes:
         vectors: the smoothed unit vectors of the table, (n, D).
+        metadata: of smoothed tables: settings, and a fingerprint. It depends on the model and the ids of the table, not on
+            the order of the rows or the last digits.
 
     Raises:
         UsageError: the table has been smoothed before.
+        BadInputError: a value is not finite.
     """
 
-    def __init__(self, table: EmbeddingTable, neighbours: int, rounds: int = 2) -> None:
-        self.neighbours, self.rounds = neighbours, rounds
+    def __init__(self, table: EmbeddingTable, neighbours: int, rounds: int = 2, *, keep: bool = True) -> None:
         if SMOOTHING in table.metadata:
             raise UsageError(
                 f"{table.name} has been smoothed before",
-                fix="give the table as 'embed' wrote it; for more, raise rounds",
+                fix="give the table as 'embed' wrote it: for more, raise the rounds; to search it, leave out --smooth",
             )
-        self.vectors = unit(table.numpy())
-        self._digest = hashlib.sha256("\n".join(table.ids).encode() + self.vectors.tobytes()).hexdigest()
+        vectors = checked_vectors(table.numpy(), table.name, lambda row: table.ids[row])
+        self.vectors = vectors if table.unit else unit(vectors)
         self._before: list[tuple[FloatArray, FloatArray]] = []  # of each round: vectors, and cosine with the k-th neighbour
-        rows = np.arange(len(table))
+        self._neighbours = min(neighbours, len(table))
+        count, rows = min(neighbours, len(table) - 1), np.arange(len(table))
         for number in range(rounds):
             logger.info(f"smoothing {len(table):,} embeddings, round {number + 1} of {rounds}")
-            found = nearest(self.vectors, _table(self.vectors), neighbours, leave_out=rows)
+            found = nearest(self.vectors, _table(self.vectors), max(count, 1), leave_out=rows)
             reciprocal = _reciprocal(found.rows)
             logger.info(f"reciprocal neighbours: {reciprocal.sum(1).mean():.1f} on average")
-            self._before.append((self.vectors, found.cosines[:, -1]))
+            if keep:  # with fewer rows than neighbours, each is among the nearest of each
+                least = found.cosines[:, -1] if count == neighbours else np.full(len(table), -np.inf, dtype=np.float32)
+                self._before.append((self.vectors, least))
             self.vectors = _averaged(self.vectors, self.vectors, found, reciprocal)
-
-    def __call__(self, vectors: FloatArray) -> FloatArray:
-        """Return unit vectors (m, D), smoothed as further rows of the table would be; those of rows, as the rows were."""
-        known, row = np.zeros(len(vectors), dtype=bool), np.zeros(len(vectors), dtype=np.int64)
-        for number, (before, least) in enumerate(self._before):
-            found = nearest(vectors, _table(before), self.neighbours)
-            if number == 0:
-                known, row = found.cosines[:, 0] > 1 - 1.5 / SCALE, found.rows[:, 0]
-            vectors = _averaged(vectors, before, found, (found.rows >= 0) & (found.cosines >= least[found.rows]))
-        vectors[known] = self.vectors[row[known]]
-        return vectors
-
-    def metadata(self, of: dict[str, str]) -> dict[str, str]:
-        """Return the metadata of smoothed tables, given that of the table before: settings, and a fingerprint."""
-        model = of.get(MODEL, "")
-        settings = {"neighbours": self.neighbours, "rounds": self.rounds, "among": self._digest, "model": model}
+        ids = hashlib.sha256("\n".join(sorted(table.ids)).encode()).hexdigest()
+        settings = {"neighbours": neighbours, "rounds": rounds, "model": table.metadata.get(MODEL, ""), "among": ids}
         text = json.dumps(settings)
-        return {SMOOTHING: text, MODEL: hashlib.sha256(text.encode()).hexdigest()}
+        self.metadata = {SMOOTHING: text, MODEL: hashlib.sha256(text.encode()).hexdigest()}
+
+    def __call__(self, vectors: FloatArray, rows: IntArray | None = None) -> FloatArray:
+        """Return unit vectors (m, D), smoothed as further rows of the table would be.
+
+        Args:
+            vectors: unit vectors (m, D). One that equals a row of the table becomes what the row became.
+            rows: for each, the row with the same protein, or -1; (m,).
+        """
+        row = np.full(len(vectors), -1, dtype=np.int64) if rows is None else rows
+        for number, (before, least) in enumerate(self._before):
+            found = nearest(vectors, _table(before), self._neighbours)
+            if number == 0:
+                row = np.where((row < 0) & (found.cosines[:, 0] > 1 - 1.5 / SCALE), found.rows[:, 0], row)
+            vectors = _averaged(vectors, before, found, (found.rows >= 0) & (found.cosines >= least[found.rows]))
+        return np.where((row >= 0)[:, None], self.vectors[row], vectors)
+
+    def nearest(
+        self, queries: FloatArray, smoothed: FloatArray, k: int, *, leave_out: IntArray | None, least: FloatArray | None
+    ) -> Neighbours:
+        """Return the k nearest rows by the cosine of the smoothed vectors; the cosines are these.
+
+        Args:
+            queries: unit vectors (m, D).
+            smoothed: the same, smoothed.
+            k: number of neighbours.
+            leave_out: for each query, the row to exclude, or -1; (m,).
+            least: for each query, the minimum cosine before smoothing, (m,); None: no minimum. Rows below it are returned
+                after all others, if at all.
+        """
+        if least is None:
+            return nearest(smoothed, _table(self.vectors), k, leave_out=leave_out)
+        plain, averaged = _table(self._before[0][0]), _table(self.vectors)
+        of_queries = [torch.from_numpy(values) for values in (queries, smoothed, least[:, None] - np.float32(1 / SCALE))]
+
+        def blocks(of: slice) -> Iterator[Block]:
+            asked = [values[of] for values in of_queries]
+            for (start, before), (_, after) in zip(plain.blocks(), averaged.blocks(), strict=True):
+                yield (
+                    start,
+                    len(before),
+                    functools.partial(_scores, asked, torch.from_numpy(before), torch.from_numpy(after)),
+                )
+
+        return best_rows(len(queries), len(plain), k, blocks, leave_out)
+
+
+def _scores(asked: list[Tensor], before: Tensor, after: Tensor, part: slice) -> Tensor:
+    """Return the cosines after smoothing, (q, rows); -1 where that before is too small."""
+    queries, smoothed, least = (values[part] for values in asked)
+    return (smoothed @ after.T).masked_fill_(queries @ before.T < least, -1.0)
 
 
 def _table(vectors: FloatArray) -> EmbeddingTable:

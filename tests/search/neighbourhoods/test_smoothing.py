@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -100,6 +101,45 @@ def test_smoothed_vectors_are_not_mixed_with_others(tmp_path: Path) -> None:
     assert hits["query"].to_list() == ["a", "a", "b", "b", "c", "c"] and hits["evalue"].null_count() == 6
 
 
+@pytest.mark.parametrize("options", [{"min_cosine": 0.3}, {"max_evalue": 0.5}])
+def test_limits_on_cosines_and_evalues_apply_before_the_best_are_taken(examples: Path, options: dict[str, float]) -> None:
+    model = phylocli.load_model("default")
+    db = model.embed(examples / "globins.fasta")
+    every = phylocli.search(db, db, smooth=5, number=45, exclude_self=True)
+    kept = every.filter(pl.col("cosine") >= 0.3 if "min_cosine" in options else pl.col("evalue") <= 0.5)
+    assert 45 < len(kept) < len(every)
+    expected = kept.group_by("query", maintain_order=True).head(3).select("query", "target")
+    found = phylocli.search(db, db, smooth=5, number=3, exclude_self=True, **options)
+    assert found.select("query", "target").equals(expected)
+    best = phylocli.search(db, db, smooth=5, best=True, exclude_self=True, **options)
+    assert best["query"].to_list() == kept["query"].unique(maintain_order=True).to_list()
+
+
+def test_tables_that_do_not_record_a_smoothing_are_not_compared_with_smoothed_ones(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    db = table(rng.normal(size=(30, 8)))
+    db.write(tmp_path / "db.parquet")
+    db.write(tmp_path / "db.tsv")
+    smooth_embeddings(tmp_path / "db.parquet").write(tmp_path / "s.parquet")
+    with pytest.raises(BadInputError, match="not been smoothed among the same") as caught:
+        phylocli.search(tmp_path / "db.tsv", tmp_path / "s.parquet")
+    assert caught.value.why is not None and "db.tsv does not record it" in caught.value.why
+    order = rng.permutation(30)
+    shuffled = EmbeddingTable("t", [db.ids[i] for i in order], 8, db.metadata, vectors=db.numpy()[order] + np.float32(1e-6))
+    asked = smooth_embeddings(table(rng.normal(size=(2, 8)), ["a", "b"]), shuffled)
+    assert len(phylocli.search(asked, tmp_path / "s.parquet", number=1)) == 2
+
+
+def test_values_that_are_not_finite_and_large_k() -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(6, 4))
+    found = smooth_embeddings(table(vectors), neighbours=10**12)
+    np.testing.assert_allclose(found.numpy(), by_definition(vectors, 5, 2), atol=1e-5)
+    vectors[3, 1] = np.nan
+    with pytest.raises(BadInputError, match="p003"):
+        smooth_embeddings(table(vectors))
+
+
 def test_commands_smooth_targets_and_queries_in_pipes(cli: Run, phylocli: Run, examples: Path, tmp_path: Path) -> None:
     model = Model.create("convolutional", preset="tiny", seed=0).save(tmp_path / "mini")
     embedded = ("--model", model)
@@ -115,8 +155,19 @@ def test_commands_smooth_targets_and_queries_in_pipes(cli: Run, phylocli: Run, e
     assert hits.exit_code == 0, hits.stderr
     rows = [line.split("\t") for line in hits.stdout.splitlines()[1:]]
     assert len(rows) == 45 and all(query == target or float(cosine) == 1 for query, target, _, cosine, *_ in rows)
-    again = cli("smooth", smoothed)
-    assert again.exit_code == 2 and "smoothed before" in again.stderr and again.stdout == ""
+    assert pl.read_parquet(smoothed)["length"].equals(pl.read_parquet(db)["length"])
+    before = smoothed.read_bytes()
+    piped = phylocli("smooth", "-", "-o", tmp_path / "twice.parquet", input=before)
+    assert piped.returncode == 2 and b"smoothed before" in piped.stderr and not (tmp_path / "twice.parquet").exists()
+    for args, message in (
+        ((smoothed,), "smoothed before"),
+        ((db, "-o", db), "is an input"),
+        ((db, "-o", tmp_path), "is a folder"),
+        (("-", "--among", "-"), "cannot be both tables"),
+    ):
+        again = cli("smooth", *args)
+        assert again.exit_code == 2 and message in again.stderr and again.stdout == "", again.stderr
+    assert "does not record" in cli("smooth", db, "-o", tmp_path / "s.npz").stderr and smoothed.read_bytes() == before
 
 
 def test_search_ranks_by_smoothed_cosines_and_keeps_the_evalues(examples: Path) -> None:
