@@ -101,7 +101,9 @@ class Slurm:
 
     def jobs(self) -> list[str]:
         """Return the states of the jobs that have not ended."""
-        return self.run("squeue", "-h", "-o", "%T").stdout.split()
+        done = self.run("squeue", "-h", "-o", "%T")
+        done.check_returncode()  # no answer is not no job
+        return done.stdout.split()
 
     def _start(self, program: str, *options: str) -> None:
         path = shutil.which(program) or f"/usr/sbin/{program}"
