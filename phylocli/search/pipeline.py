@@ -322,11 +322,16 @@ class _Search:
         self._smoothed: FloatArray | None = None
         if config.smooth:
             smoothing = Smoothing(table, config.smooth)
+            wider = min(k + config.smooth + 1, len(table))  # mutual neighbours become equal
             found = smoothing.nearest(
-                vectors, smoothing(vectors, own), k, leave_out=own, least=self._least(self.targets.background)
+                vectors, smoothing(vectors, own), wider, leave_out=own, least=self._least(self.targets.background)
             )
-            self._smoothed = found.cosines
-            self._found = Neighbours(found.rows, cosines_of(vectors, table, found.rows))
+            cosines = cosines_of(vectors, table, found.rows)
+            order = np.lexsort((-cosines, -found.cosines))[:, :k]  # equal ones in the order before smoothing
+            self._smoothed = np.take_along_axis(found.cosines, order, axis=1)
+            self._found = Neighbours(
+                np.take_along_axis(found.rows, order, axis=1), np.take_along_axis(cosines, order, axis=1)
+            )
         elif config.approximate:
             graph = open_graph(table, threads=config.threads or 1)
             self._found = graph.nearest(vectors, k, leave_out=own, threads=config.threads)
