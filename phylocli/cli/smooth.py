@@ -33,7 +33,11 @@ def command(
     output: Output = None,
     among: Annotated[
         str | None,
-        typer.Option("--among", metavar="TABLE", help="Take the neighbours from this table: queries among the targets."),
+        typer.Option(
+            "--among",
+            metavar="TABLE",
+            help="Table with the neighbours: for queries, that of the targets before it was smoothed.",
+        ),
     ] = None,
     format: EmbeddingFormatOption = None,
 ) -> None:
@@ -51,7 +55,11 @@ def command(
     if output is not None and Path(output).is_dir():
         raise UsageError(f"{output} is a folder, but the output is a file", fix=f"name a file in it: {output}/NAME.parquet")
     if output is not None and any(source is not None and _same(output, source) for source in (embeddings, among)):
-        raise UsageError(f"{output} is an input, which later queries are smoothed among", fix="give the output another name")
+        raise UsageError(
+            f"{output} is an input and would be overwritten",
+            why="queries are smoothed among the table before it was smoothed",
+            fix="give the output another name",
+        )
     found = smooth_embeddings(embeddings, among, config)
     found.write("-" if output is None else output, parsed)
     kind = parsed or (format_of(output, known=EMBEDDINGS) if output is not None else "tsv")

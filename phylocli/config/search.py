@@ -33,8 +33,8 @@ class SearchConfig(TableConfig, TranslationConfig, ParallelConfig):
     exclude_self: Annotated[bool, Cli(formerly=("no_self",), panel=HITS)] = False
     """Leave out the row with the query's own id."""
     smooth: Annotated[int, Field(ge=0), Cli(metavar="K", panel=HITS)] = 0
-    """Rank by vectors averaged with their reciprocal neighbours among the K nearest targets, such as 10, which finds more
-    distant relatives; compares all targets with each other. 0: as they are."""
+    """Rank by vectors averaged with their reciprocal nearest neighbours among the targets, at most K (10 is a good value):
+    finds more distant relatives, and compares all targets with each other. 0: no smoothing."""
     align: Annotated[bool, Cli(panel=ALIGNMENT)] = False
     """Align the hits with phmmer and rank them by bit score; with --rerank, by the better E-value of both."""
     rerank: Annotated[Literal["residues"] | None, Cli(panel=ALIGNMENT)] = None

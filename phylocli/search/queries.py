@@ -106,7 +106,7 @@ def embedder_of(table: EmbeddingTable, model: PathLike | None = None, device: st
     if SMOOTHING in table.metadata:
         raise UsageError(
             f"{table.name} has been smoothed, and sequences have not",
-            fix="embed the sequences, smooth them: 'phylocli smooth QUERIES --among' the table before it was smoothed",
+            fix="embed the sequences, then smooth them among the table as it was before: phylocli smooth --among TABLE",
         )
     place = choose_device(device)
     if wanted is None and model is not None:

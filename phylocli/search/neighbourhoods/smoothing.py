@@ -56,8 +56,8 @@ def smooth_embeddings(
     """Average each embedding with its reciprocal nearest neighbours, within a table or in another one.
 
     Smoothed vectors are compared with smoothed vectors only: smooth the table to be searched, and the queries among the same
-    table. Time is O(n² D) per round. In memory are the vectors of the table (n, D), four times; with `among`, once more per
-    further round.
+    table. Time is O(n² D) per round. The vectors of the table (n, D) are in memory about five times, with `among` once
+    more for each further round.
 
     Args:
         embeddings: an `EmbeddingTable`, or anything that `read_embeddings` reads.
@@ -194,11 +194,8 @@ class Smoothing:
         def blocks(of: slice) -> Iterator[Block]:
             asked = [values[of] for values in of_queries]
             for (start, before), (_, after) in zip(plain.blocks(), averaged.blocks(), strict=True):
-                yield (
-                    start,
-                    len(before),
-                    functools.partial(_scores, asked, torch.from_numpy(before), torch.from_numpy(after)),
-                )
+                scores = functools.partial(_scores, asked, torch.from_numpy(before), torch.from_numpy(after))
+                yield start, len(before), scores
 
         return best_rows(len(queries), len(plain), k, blocks, leave_out)
 
