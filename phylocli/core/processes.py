@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
+import io
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -74,23 +76,19 @@ class WorkerPool(ProcessPoolExecutor):
         fix: str = "use fewer --jobs",
     ) -> None:
         context = multiprocessing.get_context("spawn")
-        self._count, self._grace, self._fix = count, grace, fix
+        self._grace, self._fix = grace, fix
         self._called_off = context.RawValue(ctypes.c_bool, False)
         shown = console.level() if level is None else level
         printed = (shown, console.messages_are_json()) if console.messages_are_shown() else None
         arguments = (self._called_off, printed, initializer, initargs)
         super().__init__(count, context, _start_worker, arguments)
-        self._results: Any = self._result_queue
+        results: Any = self._result_queue
+        results._reader._recv = functools.partial(_received, results._reader, self._processes)
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Start a worker if none is idle, and submit the task."""
         with _signals_deferred():
-            future = super().submit(_work, function, *args, **kwargs)
-            if len(self._processes or {}) == self._count:
-                # The last holders of this end are then the workers: if the only one dies while it writes a result, the
-                # pool reads the end of the pipe, instead of waiting for the rest for ever.
-                self._results._writer.close()
-            return future
+            return super().submit(_work, function, *args, **kwargs)
 
     def end(self) -> None:
         """Ask the workers to end, kill those that take longer than the grace, and wait for them."""
@@ -107,7 +105,6 @@ class WorkerPool(ProcessPoolExecutor):
                 process.kill()
         for process in processes:
             process.join()
-        self._results._writer.close()  # open if fewer workers than allowed have started
         if manager is not None:
             manager.join()  # it may have noticed a worker's death that multiprocessing does not know of yet
 
@@ -120,6 +117,27 @@ class WorkerPool(ProcessPoolExecutor):
         if isinstance(error, BrokenProcessPool):
             why = "the system may have ended it for lack of memory"
             raise PhylocliError("a worker process died", why=why, fix=self._fix) from error
+
+
+def _received(reader: Any, workers: Mapping[int, Any], size: int) -> io.BytesIO:
+    """Return the next bytes of a result; do not wait for them if a worker has died, which may have been sending it.
+
+    All workers send through one pipe, whose end is thus not reached while one of them lives. A pool with a dead worker is
+    broken anyway.
+
+    Raises:
+        EOFError: a worker has died.
+    """
+    found = io.BytesIO()
+    while (left := size - found.tell()) > 0:
+        sentinels = [worker.sentinel for worker in list(workers.values())]
+        if reader not in multiprocessing.connection.wait([reader, *sentinels]):
+            raise EOFError
+        data = os.read(reader.fileno(), left)
+        if not data:
+            raise EOFError
+        found.write(data)
+    return found
 
 
 def kill_children(numbers: Collection[int]) -> None:

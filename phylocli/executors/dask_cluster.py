@@ -40,6 +40,10 @@ STRANDED = 5.0
 """Seconds after which a bundle that no worker has is submitted again, if workers are idle. Dask does not look again for a
 worker for what was submitted, or given back by a worker that left, while none was accepted."""
 
+RESTORED_MOST = 60.0
+"""Longest time in seconds between two attempts to start lost workers of this machine again. The first comes at once, each
+further one after twice the time, until all are present."""
+
 ANSWER = 30.0
 """Seconds within which a scheduler has to answer."""
 
@@ -85,6 +89,19 @@ class _Connection:
     own: bool
     engines: dict[str, DaskCluster] = field(default_factory=dict)
     heard: threading.Event = field(default_factory=threading.Event)
+    pause: float = REFRESH
+    restored: float = 0.0
+
+    def restore(self, count: int) -> None:
+        """Start the workers of this machine again that Dask has given up, such as one that was killed while it started."""
+        lost = [name for name, nanny in self.cluster.workers.items() if nanny.status.name in ("closed", "failed")]
+        present = len(lost) == 0 and len(self.cluster.worker_spec) >= count
+        if present or time.monotonic() < self.restored + self.pause:
+            return
+        self.pause, self.restored = min(2 * self.pause, RESTORED_MOST), time.monotonic()
+        for name in lost:
+            del self.cluster.workers[name]
+        self.cluster.scale(count)
 
     def subscribe(self) -> None:
         """Receive the events of workers from here on."""
@@ -129,14 +146,6 @@ def _close(client: Client | None, cluster: Any) -> None:
 def _processes(cluster: Any) -> set[int]:
     """Return the worker processes of a cluster of this machine."""
     return {nanny.pid for nanny in [*cluster.workers.values()] if getattr(nanny, "pid", None)}
-
-
-def _restore(cluster: Any, count: int) -> None:
-    """Start the workers of this machine again that Dask has given up, such as one that was killed while it started."""
-    for name, nanny in list(cluster.workers.items()):
-        if nanny.status.name in ("closed", "failed"):
-            del cluster.workers[name]
-    cluster.scale(count)
 
 
 def _patience(config: ClusterConfig) -> float:
@@ -196,21 +205,36 @@ class DaskCluster:
         self._dashboard = client.dashboard_link or ""
         self._completed = as_completed([], loop=client.loop, with_results=True, raise_errors=False)
         self._connection.engines[self._name] = self
-        import cloudpickle
-
-        cloudpickle.register_pickle_by_value(admission)
         try:
-            client.register_plugin(admission.Admission(self._name, __version__, self._work), name=self._name)
-        except OSError:  # a worker was lost meanwhile: all others have it, and new ones get it
-            pass
-        finally:
-            cloudpickle.unregister_pickle_by_value(admission)
-        try:
+            self._register(admission.Admission(self._name, __version__, self._work))
             self._wait_for_worker()
         except BaseException as error:
             self.__exit__(type(error), error, None)
             raise
         return self
+
+    def _register(self, plugin: Any) -> None:
+        """Send the check of workers to all workers, also later ones.
+
+        Raises:
+            ServiceError: the scheduler was lost.
+        """
+        import cloudpickle
+
+        from phylocli.executors import admission
+
+        cloudpickle.register_pickle_by_value(admission)
+        try:
+            for _ in range(2):  # an error of the first attempt may be that the scheduler was not reached
+                try:
+                    self._client.register_plugin(plugin, name=self._name)
+                    return
+                except OSError as error:
+                    if self._client.status != "running":
+                        raise _lost() from error
+            # A worker is lost and still known. The others have the check, and new ones get it.
+        finally:
+            cloudpickle.unregister_pickle_by_value(admission)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._connection.engines.pop(self._name, None)
@@ -351,8 +375,11 @@ class DaskCluster:
         self._accepted = {address for address, found in known.items() if found.get("resources", {}).get(self._name)}
         self._looked = time.monotonic()
         expected = self._config.expected_workers
-        if self._config.type == "local" and len(known) < expected:
-            loop.add_callback(_restore, self._connection.cluster, expected)
+        if self._config.type == "local":
+            if len(known) < expected:
+                loop.add_callback(self._connection.restore, expected)
+            else:
+                self._connection.pause = REFRESH
 
     def _wait_for_worker(self) -> None:
         """Wait for the first worker that is accepted.

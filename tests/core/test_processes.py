@@ -174,21 +174,38 @@ def half_a_result(path: str) -> None:
         assert frame.f_back is not None
         frame = frame.f_back
     frame.f_locals["result_queue"]._writer._send(struct.pack("!i", 1000) + b"beginning")
-    Path(path).touch()
+    Path(path).write_text(str(os.getpid()))
     time.sleep(100)
 
 
-@pytest.mark.parametrize("death", ["error in the block", "killed"])
-def test_a_worker_that_dies_while_it_sends_a_result_is_not_waited_for(death: str, tmp_path: Path) -> None:
+def wait_for_file(path: str) -> None:
+    wait_until(lambda: Path(path).exists() and bool(Path(path).read_text()))
+
+
+@pytest.mark.parametrize(("death", "workers"), [("error in the block", 2), ("killed", 1), ("killed", 2)])
+def test_a_worker_that_dies_while_it_sends_a_result_is_not_waited_for(death: str, workers: int, tmp_path: Path) -> None:
     expected: type[Exception] = PhylocliError if death == "killed" else ZeroDivisionError
-    with pytest.raises(expected), WorkerPool(1 if death == "killed" else 2, grace=0) as pool:
-        future = pool.submit(half_a_result, str(tmp_path / "begun"))
-        assert wait_until((tmp_path / "begun").exists)
-        time.sleep(0.1)  # the thread that reads results has begun with this one
+    begun = tmp_path / "begun"
+    with pytest.raises(expected), WorkerPool(workers, grace=0) as pool:
+        future = pool.submit(half_a_result, str(begun))
+        if workers == 2 and death == "killed":  # the other lives on, and holds the pipe open
+            pool.submit(time.sleep, 100)
+        wait_for_file(str(begun))
         if death == "killed":
-            next(iter(pool._processes.values())).kill()
+            os.kill(int(begun.read_text()), signal.SIGKILL)
             future.result(timeout=60)
         raise ZeroDivisionError
+
+
+def zeros(size: int) -> bytes:
+    return bytes(size)
+
+
+def test_large_results_of_several_workers_arrive_whole() -> None:
+    sizes = [1 << 20, 3, (1 << 22) + 1, 0]
+    with WorkerPool(2) as pool:
+        futures = [pool.submit(zeros, size) for size in sizes]
+        assert [len(future.result()) for future in futures] == sizes
 
 
 def test_outputs_and_status_of_a_program_are_returned() -> None:

@@ -88,6 +88,44 @@ def test_worker_that_dask_has_given_up_is_started_again() -> None:
     assert not set(connection.cluster.workers.values()) & set(given_up)
 
 
+def test_workers_that_die_again_and_again_are_started_after_longer_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, scaled = [100.0], list[float]()
+    nanny = SimpleNamespace(status=SimpleNamespace(name="failed"))
+
+    def scale(count: int) -> None:
+        scaled.append(clock[0])
+        cluster.workers[0] = nanny
+
+    cluster = SimpleNamespace(workers={0: nanny}, worker_spec={0: {}}, scale=scale)
+    monkeypatch.setattr(dask_cluster, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    connection = dask_cluster._Connection(None, cluster, own=True)  # type: ignore[arg-type]
+    for _ in range(200):
+        connection.restore(1)
+        clock[0] += 1
+    assert scaled == [100, 102, 106, 114, 130, 162, 222, 282]
+    nanny.status.name = "running"
+    clock[0] += 100
+    connection.restore(1)
+    assert len(scaled) == 8
+    connection.restore(2)  # one that Dask has forgotten
+    assert len(scaled) == 9
+
+
+def test_check_of_workers_that_did_not_reach_the_scheduler_is_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    from distributed import Client
+
+    register, errors = Client.register_plugin, [OSError("timed out")]
+
+    def register_plugin(*args: object, **options: object) -> object:
+        if errors:
+            raise errors.pop()
+        return register(*args, **options)
+
+    monkeypatch.setattr(Client, "register_plugin", register_plugin)
+    assert list(run_pieces(Work(abs), [("a", -1)], cluster=CLUSTER)) == [("a", 1)]
+    assert not errors
+
+
 class Stopped:
     """A client of which the test needs only that nothing is asked of it."""
 
