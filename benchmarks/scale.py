@@ -344,7 +344,8 @@ def kills(options: argparse.Namespace) -> None:
                     while (
                         process.poll() is None and count < options.kills and time.monotonic() < start + 60 * options.minutes
                     ):
-                        seen |= set(children(process.pid))
+                        for parent in [process, *(scheduler.processes if scheduler is not None else [])]:
+                            seen |= set(children(parent.pid))
                         if not journal.exists() or journal.stat().st_size <= size:
                             time.sleep(0.02)
                             continue
@@ -358,6 +359,8 @@ def kills(options: argparse.Namespace) -> None:
                         if not victims or process.poll() is not None:
                             continue
                         os.kill(rng.choice(victims), signal.SIGKILL)
+                        if kind == "client" and process.wait() != -signal.SIGKILL:
+                            continue  # it had just ended
                         count += 1
                         print(f"kill {count}", file=sys.stderr, flush=True)
                         if kind == "scheduler":

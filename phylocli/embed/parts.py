@@ -22,7 +22,7 @@ from phylocli.core.words import counted
 from phylocli.embed.inputs import Checksum
 from phylocli.embed.throughput import Meter
 from phylocli.embed.to_table import Tabulator
-from phylocli.executors import Work, run_all
+from phylocli.executors import Work, run_all, summarise
 from phylocli.formats import Sequence
 from phylocli.formats.streams import PathLike, is_url, locks, open_output, write_text
 from phylocli.formats.streams.remote import join, listing, remove
@@ -164,19 +164,21 @@ def write_parts(
         PhylocliError: a worker wrote a part elsewhere.
     """
     manifest = open_folder(folder, maker, size, checksum)
-    parts = total = 0
+    parts = total = kept = 0
+    start = time.monotonic()
     computed: list[str] = []
     seen = Checksum()
     there = listing(folder)
 
     def missing_ones() -> Iterator[tuple[str, tuple[int, list[Sequence]]]]:
-        nonlocal parts, total
+        nonlocal parts, total, kept
         for number, part in enumerate(cut(sequences, size)):
             parts, total = number + 1, total + len(part)
             for sequence in part:
                 seen.add(sequence)
             name = part_name(number)
             if number not in shard or (name in there and _is_done(join(folder, name), part)):
+                kept += number in shard
                 meter.skipped(len(part), sum(len(s.residues) for s in part))
                 continue
             computed.append(name)
@@ -202,6 +204,8 @@ def write_parts(
                     stream.write(data)
             meter.done(count, residues)
         _check_written(folder, computed)
+    divided = jobs != 1 or cluster is not None
+    summarise("parts", done=len(computed), known=kept, seconds=time.monotonic() - start, divided=divided)
     known = read_manifest(folder)  # another shard may have written it in the meantime
     if known.get("input", str(seen)) != str(seen) or is_part_beyond(folder, parts):
         for name in computed:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from phylocli.executors.journal import Journal
 from phylocli.executors.pieces import run_all, run_pieces
+from phylocli.executors.summary import summarise
 from phylocli.executors.work import Work
 
-__all__ = ["Journal", "Work", "run_all", "run_pieces"]
+__all__ = ["Journal", "Work", "run_all", "run_pieces", "summarise"]

@@ -17,6 +17,7 @@ from phylocli.core import console
 from phylocli.core.errors import MissingDependencyError, PhylocliError
 from phylocli.core.threads import available_cores
 from phylocli.executors.journal import Journal
+from phylocli.executors.summary import summarise
 from phylocli.executors.work import STRIKES, Died, Done, Engine, Piece, Work
 
 logger = logging.getLogger(__name__)
@@ -36,9 +37,6 @@ BUNDLE_SECONDS = 0.25
 BUNDLE_MOST = 256
 """Maximum number of pieces of a bundle."""
 
-MANY = 100
-"""Number of pieces from which on a table says at the end what has become of them, also if they ran in this process."""
-
 
 def run_pieces(
     work: Work[Argument, Result],
@@ -48,6 +46,7 @@ def run_pieces(
     cluster: str | None = None,
     title: str = "",
     total: int | None = None,
+    bar: bool = True,
     journal: Journal[Argument, Result] | None = None,
 ) -> Generator[tuple[str, Result | PhylocliError], None, None]:
     """Apply a function to many pieces, and yield label and result, or failure, of each, in input order.
@@ -57,7 +56,8 @@ def run_pieces(
         pieces: label and argument of each; read only as far ahead as needed.
         jobs: number of processes; 1 uses the current process, 0 one process per core.
         cluster: a cluster instead of processes, see `ClusterConfig.parse`.
-        title: description in the progress display, and in the table at its end; empty shows none.
+        title: description in the progress display, and in the table at its end; empty shows neither.
+        bar: whether to show progress, rather than the table only.
         total: number of pieces, if known, for the time left.
         journal: results of an interrupted run, which are not computed again, and where new ones are recorded.
 
@@ -87,16 +87,26 @@ def run_pieces(
     def status() -> console.Status:
         return replace(state(), failed=failed)
 
-    with console.progress_task(title, total, work.unit) as bar:
-        bar.update(status=status)
+    with contextlib.ExitStack() as stack:
+        shown = stack.enter_context(console.progress_task(title, total, work.unit)) if bar else None
+        if shown is not None:
+            shown.update(status=status)
         for label, result in results:
             yield label, result
             done += 1
             failed += isinstance(result, PhylocliError)
-            bar.advance()
-    if jobs != 1 or cluster is not None or done >= MANY:
-        known = journal.used - before if journal is not None else 0
-        _summarise(title, done, failed, known, time.monotonic() - start)
+            if shown is not None:
+                shown.advance()
+    known = journal.used - before if journal is not None else 0
+    summarise(
+        title,
+        done=done - failed - known,
+        failed=failed,
+        known=known,
+        kept="from the interrupted run",
+        seconds=time.monotonic() - start,
+        divided=jobs != 1 or cluster is not None,
+    )
 
 
 def run_all(work: Work[Argument, Result], pieces: Iterable[tuple[str, Argument]], **options: Any) -> Iterator[Result]:
@@ -121,22 +131,6 @@ def run_all(work: Work[Argument, Result], pieces: Iterable[tuple[str, Argument]]
             if isinstance(result, PhylocliError):
                 raise result
             yield result
-
-
-def _summarise(title: str, done: int, failed: int, known: int, seconds: float) -> None:
-    """Print what has become of the pieces as a table of one row."""
-    row = {
-        "stage": title,
-        "done": f"{done - failed - known:,}",
-        "from the interrupted run": f"{known:,}",
-        "failed": f"{failed:,}",
-        "time": console.duration(seconds),
-        "rate": console.rate(done - known, seconds) or "-",
-    }
-    shown = {name: value for name, value in row.items() if name != "from the interrupted run" or known}
-    widths = [max(len(name), len(value)) for name, value in shown.items()]
-    for words in (shown.keys(), shown.values()):
-        logger.info("  ".join(word.ljust(width) for word, width in zip(words, widths, strict=True)).rstrip())
 
 
 def _state(engine: Engine) -> console.Status:

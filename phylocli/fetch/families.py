@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from phylocli.config.fetch import FetchConfig
 from phylocli.core import console
 from phylocli.core.errors import BadInputError, PhylocliError, ServiceError, UsageError
 from phylocli.core.words import counted
+from phylocli.executors import summarise
 from phylocli.fetch import lookup
 from phylocli.fetch.accessions import FAMILIES_LOOK_LIKE, Foreign, Name, Wanted, is_clan, parse_clan, recognise, unique
 from phylocli.fetch.connection import UnreachableError
@@ -249,7 +251,8 @@ class _Fetcher:
     def _in_order(self, families: list[Wanted], missing: list[Wanted]) -> Iterator[Family]:
         workers = Workers(self._fetch, self.policy.connections)
         absent = {failure.accession for failure in self.failures}
-        in_a_row = 0
+        in_a_row = came = there = 0
+        start, before = time.monotonic(), len(self.failures)
         try:
             pending = dict(zip((w.accession for w in missing), workers.start(missing), strict=True))
             for wanted in console.progress(families, "fetching families", unit="families"):
@@ -274,8 +277,12 @@ class _Fetcher:
                         self.client.stop()
                     continue
                 in_a_row = 0
+                came, there = came + (future is not None), there + (future is None)
                 self._compare_version(wanted, family)
                 yield family
+            if not self.release:  # whose records have a table of their own
+                failed, seconds = len(self.failures) - before, time.monotonic() - start
+                summarise("families", done=came, failed=failed, known=there, seconds=seconds, divided=False)
         finally:
             self.client.stop()  # also if the iterator is closed early, or on ^C
             workers.stop()

@@ -6,6 +6,7 @@ import functools
 import hashlib
 import io
 import re
+import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from typing import BinaryIO, cast
 from phylocli.config.parallel import ParallelConfig
 from phylocli.core import console
 from phylocli.core.errors import BadInputError, PhylocliError
-from phylocli.executors import Work, run_pieces
+from phylocli.executors import Work, run_pieces, summarise
 from phylocli.fetch.retry_policy import Policy
 from phylocli.fetch.verify import unpacked
 from phylocli.formats import stockholm
@@ -204,6 +205,7 @@ class _Splitting:
     place: Callable[[str], Path] | None
     source: Source
     result: Split = field(default_factory=Split)
+    _same: int = 0
 
     def run(
         self,
@@ -212,7 +214,7 @@ class _Splitting:
         write: Callable[[str, bytes, Source], None],
     ) -> Split:
         """Check the records, and write those that are new or changed."""
-        where = parallel or ParallelConfig()
+        where, start = parallel or ParallelConfig(), time.monotonic()
         for accession, found in run_pieces(work, self._records(), jobs=where.jobs, cluster=where.cluster):
             if isinstance(found, BadInputError):
                 self.result.skipped[accession] = found.what
@@ -223,6 +225,15 @@ class _Splitting:
             digest, data = found
             write(accession, data, {**self.source, "sha256": digest})
             self.result.written += 1
+        failed = len(self.result.skipped) + len(self.result.failed)
+        summarise(
+            f"records of {self.path.name}",
+            done=self.result.written,
+            failed=failed,
+            known=self._same,
+            seconds=time.monotonic() - start,
+            divided=where.jobs != 1 or where.cluster is not None,
+        )
         return self.result
 
     def _records(self) -> Iterator[tuple[str, _Record]]:
@@ -237,6 +248,8 @@ class _Splitting:
             digest = hashlib.sha256(text).hexdigest()
             if self.place is None or not _same(self.place(accession), {**self.source, "sha256": digest}):
                 yield accession, _Record(accession, text, digest)
+            else:
+                self._same += 1
 
 
 @contextmanager

@@ -421,7 +421,7 @@ class _Search:
 
         early = None if config.in_process else functools.partial(limit_threads, config.threads or config.threads_each)
         work = Work(functools.partial(_rank, self._reranking), early, level=console.QUIET, unit="queries")
-        yield from run_all(work, pieces(), jobs=config.jobs, cluster=config.cluster)
+        yield from run_all(work, pieces(), jobs=config.jobs, cluster=config.cluster, title="alignments", bar=False)
 
     def _add(self, columns: dict[str, list[Any]], query: int, ranked: Ranked) -> None:
         """Append the rows of a query: one per hit, or, if hits are aligned, one per local alignment."""

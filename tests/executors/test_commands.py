@@ -99,11 +99,17 @@ def test_parts_of_embeddings_have_the_same_bytes_whatever_the_engine(
     for name, options in ENGINES.items():
         result = cli(*command, *options, "-o", f"{tmp_path / name}/")
         assert result.exit_code == 0, result.output
+        assert ("parts  5     0 " in result.stderr) == (name != "one")  # the table at the end
     one, *others = ({path.name: path.read_bytes() for path in (tmp_path / name).glob("part-*")} for name in ENGINES)
     assert len(one) == 5
     assert others == [one, one]
     refused = cli(*command[:2], "--jobs", 2, "-o", tmp_path / "one.parquet")
     assert refused.exit_code == 2 and "give -o FOLDER/" in refused.output
+    (tmp_path / "processes" / sorted(one)[0]).unlink()
+    again = cli(*command, "--jobs", 2, "-o", f"{tmp_path / 'processes'}/")
+    names, values = (line.split("  ") for line in again.stderr.splitlines() if line.startswith(("stage", "parts")))
+    assert [word.strip() for word in names if word][:4] == ["stage", "done", "already there", "failed"]
+    assert [word.strip() for word in values if word][:4] == ["parts", "1", "4", "0"]
 
 
 @pytest.fixture(scope="module")

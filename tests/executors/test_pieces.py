@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from phylocli.core.errors import BadInputError, MissingDependencyError, PhylocliError
-from phylocli.executors import Work, pieces, processes, run_all, run_pieces, work
+from phylocli.executors import Work, pieces, processes, run_all, run_pieces, summary, work
 from phylocli.executors.processes import Processes
 
 
@@ -138,7 +138,7 @@ def test_table_at_the_end_counts_what_has_become_of_the_pieces(
     caplog.set_level(logging.INFO, "phylocli")
     list(run_pieces(Work(square), numbered(6), title="trees"))
     assert "failed" not in caplog.text  # not for a few pieces in this process
-    list(run_pieces(Work(square), numbered(pieces.MANY), title="trees"))
+    list(run_pieces(Work(square), numbered(summary.MANY), title="trees"))
     messages = dict.fromkeys(record.getMessage() for record in caplog.records)
     names, values = (message.split() for message in messages)
     assert names == ["stage", "done", "failed", "time", "rate"]

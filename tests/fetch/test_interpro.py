@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import logging
 import signal
 import subprocess
 import time
@@ -31,6 +32,7 @@ from standin import (
 
 from phylocli.core import console
 from phylocli.core.errors import BadInputError, ServiceError, UsageError
+from phylocli.executors import summary
 from phylocli.fetch import Policy, fetch_families, fetch_members, http
 from phylocli.formats import Family, read_sequences
 from phylocli.store import Store
@@ -360,6 +362,18 @@ def test_the_failure_of_one_does_not_lose_the_others(standin: Standin, store: St
     assert "2 of 4 could not be fetched" in text
     assert "PF00076" in text
     assert "PF99999" in text
+
+
+def test_many_families_end_with_a_table(
+    standin: Standin, store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fetch(standin, store, "PF00042")
+    monkeypatch.setattr(summary, "MANY", 3)
+    console.show_messages(logging.INFO)
+    with pytest.raises(BadInputError):
+        fetch(standin, store, "PF00042", "PF99999", "PF00134")
+    lines = [line.split() for line in capsys.readouterr().err.splitlines()]
+    assert [line[:4] for line in lines if line[0] == "families"] == [["families", "1", "1", "1"]]
 
 
 def test_only_missing_families_are_bad_input(standin: Standin, store: Store) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -217,8 +218,14 @@ def test_a_release_that_is_cut_within_is_refused_although_its_checksum_fits(stan
 
 @pytest.mark.parametrize("parallel", [{}, {"jobs": 2}, {"cluster": "local:2"}], ids=["one", "processes", "dask"])
 def test_a_record_that_is_not_whole_is_left_out_and_named_and_the_others_have_the_same_bytes_whatever_the_engine(
-    standin: Standin, store: Store, parallel: dict[str, Any]
+    standin: Standin,
+    store: Store,
+    parallel: dict[str, Any],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(logging.getLogger("phylocli"), "propagate", True)
+    caplog.set_level(logging.INFO, "phylocli")
     fetch(standin, store)
     whole = records_of(store)
     for path in (store.root / "families").rglob("*.*"):
@@ -229,6 +236,8 @@ def test_a_record_that_is_not_whole_is_left_out_and_named_and_the_others_have_th
     files["md5_checksums"] = checksums(files)
     came = fetch(standin, store, refresh=True, parallel=ParallelConfig(**parallel))
     close_clusters()
+    table = {tuple(message.split()[3:5]) for message in caplog.messages if message.startswith("records of Pfam-A.seed.gz")}
+    assert table == ({("13", "1")} if parallel else set())  # at the end
     assert list(came.alignments.skipped) == ["PF00134"]
     assert "95 sequences, but its SQ line has 96" in came.alignments.skipped["PF00134"]
     assert "PF00134" not in store
