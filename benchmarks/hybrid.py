@@ -38,6 +38,7 @@ from phylocli.config.assignments import nested
 from phylocli.config.train import TrainConfig
 from phylocli.core import console
 from phylocli.core.alphabet import AMINO_ACIDS
+from phylocli.core.memory import freed_memory_kept
 from phylocli.core.threads import limit_threads
 from phylocli.diffusion import DiffusionArchitecture, LatentDiffusion
 from phylocli.formats.streams import file_sha256
@@ -53,6 +54,7 @@ from phylocli.statistics import identity
 from phylocli.statistics.bootstrap import resamples
 from phylocli.train.data.loading import load_corpus
 from phylocli.train.data.types import PairBatch
+from phylocli.train.optimiser import make_optimiser
 from phylocli.train.parallel.execution import choose_precision
 from phylocli.train.task import ContrastiveTask
 
@@ -381,12 +383,14 @@ def speed(options: argparse.Namespace) -> None:
     from train import matrix_rate
 
     families, split = prepare(options.data, options.output, options.families)
-    for preset in options.presets:
-        settings = {**SETTINGS, "encoder.preset": preset, "batch.pairs": 64, "validation.split": str(split)}
+    for preset, decoder in itertools.product(options.presets, options.decoders):
+        settings = {
+            **SETTINGS, "encoder.preset": preset, "batch.pairs": 64, "validation.split": str(split), "decoder.name": decoder
+        }  # fmt: skip
         config = TrainConfig.of(None, {"recipe": "hybrid", "inputs": (str(families),), **nested(settings)})
         task, corpus = ContrastiveTask(config).train(), load_corpus([families], config, cache=options.output / "cache")
         task.execution.precision = choose_precision("auto", torch.device("cpu"))
-        optimiser = torch.optim.AdamW(task.parameters(), lr=1e-3)
+        optimiser = make_optimiser(task, config.optimiser)
         batch = corpus.batch(0)
 
         def step(
@@ -397,21 +401,32 @@ def speed(options: argparse.Namespace) -> None:
             optimiser.step()
             task.after_step()
 
-        step()
-        with FlopCounterMode(display=False) as counter:
+        with freed_memory_kept():
             step()
-        work = counter.get_total_flops()
-        started, done = time.process_time(), 0
-        while time.process_time() - started < options.seconds:
-            step()
-            done += work
-        rate = done / (time.process_time() - started)
-        width = {"tiny": 64, "small": 128}[preset]
-        gemm = matrix_rate(task.execution.precision, 5 * width, width)
-        print(f"training, {preset}: {rate / 1e9:.0f} GFLOP/s, {rate / gemm:.0%} of matrix products {gemm / 1e9:.0f} GFLOP/s")
-    decoder = DecoderArchitecture("convolutional", {})
+            with FlopCounterMode(display=False) as counter:
+                step()
+            work = counter.get_total_flops()
+            width = {"tiny": 64, "small": 128}[preset]
+            rates, gemms = [], []
+            for _ in range(options.rounds):  # in turn, for the speed of a shared machine drifts
+                gemms.append(matrix_rate(task.execution.precision, 5 * width, width, seconds=options.seconds / 4))
+                started, done = time.process_time(), 0
+                while time.process_time() - started < options.seconds:
+                    step()
+                    done += work
+                rates.append(done / (time.process_time() - started))
+            gemms.append(matrix_rate(task.execution.precision, 5 * width, width, seconds=options.seconds / 4))
+        ratios = [rate / (before + after) * 2 for rate, before, after in zip(rates, gemms, gemms[1:], strict=False)]
+        print(
+            f"training, {preset}, {decoder}: {np.median(rates) / 1e9:.0f} GFLOP/s, matrix products "
+            f"{np.median(gemms) / 1e9:.0f} GFLOP/s, ratio {np.median(ratios):.0%} ({min(ratios):.0%}–{max(ratios):.0%})",
+            flush=True,
+        )
+    convolutional = DecoderArchitecture("convolutional", {})
     pooled = {"segments": 8, "channels": 32}
-    model = Model.create("convolutional", preset="small", pooling="segment-mean", pooling_parameters=pooled, decoder=decoder)
+    model = Model.create(
+        "convolutional", preset="small", pooling="segment-mean", pooling_parameters=pooled, decoder=convolutional
+    )
     length = model.eval().require_decoder().length
     with torch.no_grad():
         length.parameters_of.weight.zero_()
@@ -446,7 +461,9 @@ def main() -> None:
     parser.add_argument("--model", default="hybrid-0.02-2000-seed0", help="of the figures")
     parser.add_argument("--pairs-of", nargs="+", default=[], help="families of the figures; by default the first two")
     parser.add_argument("--presets", nargs="+", default=["small", "tiny"], help="encoders whose training is timed")
-    parser.add_argument("--seconds", type=float, default=20.0, help="CPU time of each measurement of speed")
+    parser.add_argument("--decoders", nargs="+", default=["convolutional"], help="decoders whose training is timed")
+    parser.add_argument("--seconds", type=float, default=8.0, help="CPU time of each measurement of speed")
+    parser.add_argument("--rounds", type=int, default=5, help="measurements of training, between those of matrix products")
     options = parser.parse_args()
     console.show_messages(console.NORMAL)
     limit_threads()

@@ -52,7 +52,7 @@ def make_optimiser(
     if apart is not None:
         groups = [{**g, "params": [p for p in g["params"] if apart(p) == kind]} for g in groups for kind in (True, False)]
     groups = _split_by_depth(groups, task, config.layer_decay)
-    fused = trained[0].device.type == "cuda"
+    fused = trained[0].device.type in ("cuda", "cpu")
     rate, betas = config.learning_rate, (config.beta1, config.beta2)
     return (Muon if muon else torch.optim.AdamW)(groups, lr=rate, betas=betas, fused=fused)
 

@@ -22,6 +22,7 @@ from phylocli.config.assignments import nested
 from phylocli.config.base import Config
 from phylocli.config.train import TrainConfig
 from phylocli.core.errors import UsageError
+from phylocli.core.memory import freed_memory_kept
 from phylocli.core.threads import limit_threads
 from phylocli.core.words import counted
 from phylocli.formats.provenance import provenance
@@ -137,7 +138,7 @@ def train_model(
 
     limit_threads()
     device = choose_device(device_name(given.device))
-    with joined(device) as world, contextlib.ExitStack() as held:
+    with joined(device) as world, freed_memory_kept(), contextlib.ExitStack() as held:
         config = TrainConfig.model_validate(world.on_main(lambda: resolved().model_dump()))
         world.on_main(lambda: held.enter_context(locks.exclusive(folder)))
         state = checkpoints.from_main(world, lambda: open_run(folder, config, resume))
