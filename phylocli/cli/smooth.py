@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from phylocli.cli._options import EmbeddingFormatOption, Output
+from phylocli.cli._options import EmbeddingFormatOption, Output, TableModelOption
 from phylocli.config.smooth import SmoothConfig
 from phylocli.core.errors import UsageError
 
@@ -22,6 +22,7 @@ EXAMPLES = [
     "phylocli embed query.fasta --format parquet | phylocli smooth - --among db.parquet -o query.smooth.parquet",
     "phylocli search query.smooth.parquet db.smooth.parquet > hits.tsv",
     "phylocli smooth emb.parquet -k 5 | phylocli cluster - > clusters.tsv",
+    "phylocli smooth db.parquet --by both -k 20 --sequences db.fasta -o db.smooth.parquet",
 ]
 
 
@@ -39,12 +40,19 @@ def command(
             help="Table with the neighbours: for queries, that of the targets before it was smoothed.",
         ),
     ] = None,
+    sequences: Annotated[
+        str | None, typer.Option("--sequences", metavar="FASTA", help="The sequences of the table, for --by.")
+    ] = None,
+    among_sequences: Annotated[
+        str | None, typer.Option("--among-sequences", metavar="FASTA", help="The sequences of the --among table, for --by.")
+    ] = None,
+    model: TableModelOption = None,
     format: EmbeddingFormatOption = None,
 ) -> None:
     """Average embeddings with their reciprocal nearest neighbours, without labels or training.
 
     For a single search, use 'search --smooth'. For several, smooth the targets once, and the queries --among the targets as
-    'embed' wrote them; such hits have no E-values.
+    'embed' wrote them; such hits have no E-values. E-values of alignments (--by) are kept in a file beside the table.
     """
     from phylocli.core.words import counted
     from phylocli.formats.provenance import write_sidecar
@@ -60,7 +68,7 @@ def command(
             why="queries are smoothed among the table before it was smoothed",
             fix="give the output another name",
         )
-    found = smooth_embeddings(embeddings, among, config)
+    found = smooth_embeddings(embeddings, among, config, sequences=sequences, among_sequences=among_sequences, model=model)
     found.write("-" if output is None else output, parsed)
     kind = parsed or (format_of(output, known=EMBEDDINGS) if output is not None else "tsv")
     if kind not in METADATA and output is not None:

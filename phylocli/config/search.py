@@ -10,6 +10,7 @@ from phylocli.config._tables import TableConfig
 from phylocli.config._translation import TranslationConfig
 from phylocli.config.base import Cli
 from phylocli.config.parallel import ParallelConfig
+from phylocli.config.smooth import Neighbourhood
 from phylocli.config.types import Device, Threads
 from phylocli.core.errors import UsageError
 
@@ -35,6 +36,9 @@ class SearchConfig(TableConfig, TranslationConfig, ParallelConfig):
     smooth: Annotated[int, Field(ge=0), Cli(metavar="K", panel=HITS)] = 0
     """Rank by vectors averaged with their reciprocal nearest neighbours among the targets, at most K (10 is a good value):
     finds more distant relatives, and compares all targets with each other. 0: no smoothing."""
+    smooth_by: Annotated[Neighbourhood, Cli(panel=HITS)] = "cosine"
+    """With --smooth: what decides which rows are neighbours: the cosine; or alignments with the 50 nearest by cosine: by
+    phmmer, of residue embeddings, or both, which finds most and takes longest."""
     align: Annotated[bool, Cli(panel=ALIGNMENT)] = False
     """Align the hits with phmmer and rank them by bit score; with --rerank, by the better E-value of both."""
     rerank: Annotated[Literal["residues"] | None, Cli(panel=ALIGNMENT)] = None
@@ -66,12 +70,19 @@ class SearchConfig(TableConfig, TranslationConfig, ParallelConfig):
                 "smooth makes new vectors, which no index has",
                 fix="write them with 'phylocli smooth', and search that table with an index and smooth = 0",
             )
+        if self.smooth_by != "cosine" and not self.smooth:
+            raise UsageError("smooth-by needs smooth", fix="add the number of neighbours (--smooth 20), or leave it out")
         return self
 
     @property
     def reranks(self) -> bool:
-        """Whether hits are aligned, which takes the sequences of queries and targets."""
+        """Whether hits are aligned."""
         return self.align or self.rerank is not None
+
+    @property
+    def needs_sequences(self) -> bool:
+        """Whether hits or neighbours are aligned, which takes the sequences of queries and targets."""
+        return self.reranks or self.smooth_by != "cosine"
 
     @property
     def nearest(self) -> int:

@@ -35,6 +35,7 @@ from phylocli.search.exact import Neighbours, cosines_of, nearest
 from phylocli.search.indices.approximate import open_graph
 from phylocli.search.indices.quantised import Codes, nearest_by_codes
 from phylocli.search.local_alignment import LocalAlignment
+from phylocli.search.neighbourhoods.alignments import NeighbourAligner
 from phylocli.search.neighbourhoods.smoothing import Smoothing
 from phylocli.search.queries import MODEL, SMOOTHING, Queries, embed_queries, embedder_of, table_queries
 from phylocli.search.rerank import Ranked, Reranking, read_residues
@@ -230,14 +231,14 @@ class _Search:
                     fix="give --threads, or use --quantise instead of --approximate",
                 )
             )
-        if config.smooth:
+        if config.smooth and not config.needs_sequences:
             self._config = config = config.undivided(
                 UsageError("--smooth does not support --jobs and --cluster", fix="give --threads instead")
             )
         self._config = config = self._divided(targets, searched)
         if config.reranks and isinstance(asked, EmbeddingTable):
             raise UsageError("alignment needs the query sequences", fix="give the queries as FASTA")
-        if config.reranks and sequences is None:
+        if config.needs_sequences and sequences is None:
             if isinstance(searched, EmbeddingTable):
                 raise UsageError(
                     "alignment needs the target sequences", fix="add --sequences FASTA, or search the FASTA file"
@@ -271,7 +272,7 @@ class _Search:
                 )
         tables = [table for table in (asked, searched) if isinstance(table, EmbeddingTable)]
         options.check_ids([taken for table in tables for taken in table.taken])
-        self._find()
+        self._find(sequences, code)
         self._rerank(sequences, code, report=sequences is not searched)
 
     def _divided(self, targets: object, searched: EmbeddingTable | Sequences) -> SearchConfig:
@@ -313,7 +314,7 @@ class _Search:
                 )
         return config
 
-    def _find(self) -> None:
+    def _find(self, sequences: PathLike | Sequences | Mapping[str, str] | None, code: int | None) -> None:
         """Find the nearest rows of each query and compute their E-values."""
         config, table = self._config, self.targets.table
         logger.info(f"{counted(len(self.queries.ids), 'query')} against {counted(len(table), 'row')}")
@@ -321,11 +322,15 @@ class _Search:
         vectors, k = self.queries.vectors, config.nearest
         self._smoothed: FloatArray | None = None
         if config.smooth:
-            smoothing = Smoothing(table, config.smooth)
+            aligner = None
+            if config.smooth_by != "cosine":
+                assert sequences is not None
+                residues = read_residues(table.ids, sequences, code, report=False)
+                aligner = NeighbourAligner(self.targets, config.smooth_by, residues, config, config.threads)
+            smoothing = Smoothing(table, config.smooth, aligner=aligner)
+            smoothed = smoothing(vectors, own, self.queries.letters)
             wider = min(k + config.smooth + 1, len(table))  # mutual neighbours become equal
-            found = smoothing.nearest(
-                vectors, smoothing(vectors, own), wider, leave_out=own, least=self._least(self.targets.background)
-            )
+            found = smoothing.nearest(vectors, smoothed, wider, leave_out=own, least=self._least(self.targets.background))
             cosines = cosines_of(vectors, table, found.rows)
             order = np.lexsort((-cosines, -found.cosines))[:, :k]  # equal ones in the order before smoothing
             self._smoothed = np.take_along_axis(found.cosines, order, axis=1)

@@ -240,19 +240,14 @@ class Reranking:
             vector: the unit vector of the query, (D,).
             targets: the ids of the hits, by decreasing cosine.
         """
-        found: dict[str, Floats] = {}
-        keys: list[Floats] = [np.arange(len(targets), dtype=np.float64)]  # the last key of np.lexsort decides first
         sequences = [self.residues[t] for t in targets]
-        scored: Scored | None = None
-        if self.by_residues is not None:
-            scored = self.by_residues(query, vector, sequences)
-            found["residues"], found["residues_evalue"] = scored.scores, scored.evalues
+        found, scored = self._scores(query, vector, sequences)
+        keys: list[Floats] = [np.arange(len(targets), dtype=np.float64)]  # the last key of np.lexsort decides first
+        if scored is not None:
             keys += [-found["residues"], found["residues_evalue"]]
         if self.config.align:
-            found["align_evalue"], found["align_bits"] = align(query, sequences, self.rows)
             keys.append(-np.nan_to_num(found["align_bits"], nan=-np.inf))
         if scored is not None and self.config.align:
-            found["both_evalue"] = 2 * np.fmin(found["residues_evalue"], found["align_evalue"])
             keys.append(found["both_evalue"])
         order = np.lexsort(keys)
         if self.config.max_evalue is not None:
@@ -261,6 +256,23 @@ class Reranking:
         scores = {name: values[order] for name, values in found.items()}
         alignments = self._alignments(query, [sequences[i] for i in order], scored and scored.take(order), scores)
         return Ranked(order, scores, [of[:1] for of in alignments] if self.config.best else alignments)
+
+    def evalues(self, query: str, vector: FloatArray, targets: list[str]) -> Floats:
+        """Return the E-values by which hits are ranked, (k,), NaN without an alignment; for the arguments see `__call__`."""
+        return self._scores(query, vector, [self.residues[t] for t in targets])[0][self.evalue]
+
+    def _scores(self, query: str, vector: FloatArray, sequences: list[str]) -> tuple[dict[str, Floats], Scored | None]:
+        """Return the columns of `tables.hits_schema()` for hits in their order, (k,) each, and what is behind them."""
+        found: dict[str, Floats] = {}
+        scored: Scored | None = None
+        if self.by_residues is not None:
+            scored = self.by_residues(query, vector, sequences)
+            found["residues"], found["residues_evalue"] = scored.scores, scored.evalues
+        if self.config.align:
+            found["align_evalue"], found["align_bits"] = align(query, sequences, self.rows)
+        if scored is not None and self.config.align:
+            found["both_evalue"] = 2 * np.fmin(found["residues_evalue"], found["align_evalue"])
+        return found, scored
 
     def _alignments(
         self, query: str, targets: list[str], scored: Scored | None, scores: dict[str, Floats]

@@ -50,7 +50,7 @@ def recorded_recall(path: Path, table: EmbeddingTable, checksum: Callable[[Path]
         known = json.loads(record.read_text(encoding="utf-8"))
         if known["table"].get("format") == FORMAT and known.pop("check") != _check(known):
             raise ValueError("the checksum of its record does not match")
-        if known["table"] != _identity(table):
+        if known["table"] != table_identity(table):
             logger.info(f"{path} belongs to another table and will be rebuilt")
             return None
         recall, size = float(known["recall"]), int(known["bytes"])
@@ -87,7 +87,7 @@ def write_record(
         recall: of the index.
         checksum: see `recorded_recall`.
     """
-    about = {"table": _identity(table), "recall": recall, "bytes": part.stat().st_size, "sha256": checksum(part)}
+    about = {"table": table_identity(table), "recall": recall, "bytes": part.stat().st_size, "sha256": checksum(part)}
     write_text(_record(path), json.dumps({**about, "check": _check(about)}, indent=2) + "\n")
     report_recall(path, recall)
 
@@ -109,8 +109,8 @@ def _record(path: Path) -> Path:
     return path.with_name(path.name + ".json")
 
 
-def _identity(table: EmbeddingTable) -> dict[str, object]:
-    """Return what an index is made from; JSON, as it is compared with a record."""
+def table_identity(table: EmbeddingTable) -> dict[str, object]:
+    """Return what an index of a table is made from, as values that JSON has, since it is compared with a record."""
     return {
         **table.metadata,
         "format": FORMAT,

@@ -6,7 +6,10 @@ has less than a sequence. For rows x of a table and k neighbours, one round is
     x'ᵢ = unit(xᵢ + Σ_{j ∈ N(i), i ∈ N(j)} max(0, cos(xᵢ, xⱼ)) xⱼ),   N(i): the k nearest other rows of i.
 
 Only reciprocal neighbours are averaged, so that a row without relatives, which is among the nearest of nobody, stays what it
-is. For rows of a table it is known as database-side feature augmentation (Arandjelović & Zisserman 2012,
+is. Neighbours may also be those by the E-values E of alignments, with weights 1 / (1 + E) instead of the cosine, the same in
+each round (`alignments`).
+
+For rows of a table it is known as database-side feature augmentation (Arandjelović & Zisserman 2012,
 doi:10.1109/CVPR.2012.6248018), for queries as average query expansion (Chum et al. 2007, doi:10.1109/ICCV.2007.4408891);
 weights by the cosine: Radenović et al. 2019, doi:10.1109/TPAMI.2018.2846566; reciprocal neighbours: Zhong et al. 2017,
 doi:10.1109/CVPR.2017.389.
@@ -19,7 +22,8 @@ import functools
 import hashlib
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from collections.abc import Sequence as SequenceOf
 from dataclasses import replace
 from typing import Any
 
@@ -31,13 +35,17 @@ from torch import Tensor
 from phylocli.config.smooth import SmoothConfig
 from phylocli.core.errors import UsageError
 from phylocli.core.threads import limit_threads
+from phylocli.embed.inputs import Sequences
 from phylocli.formats.embeddings import EmbeddingTable
 from phylocli.formats.embeddings.table import checked_vectors
 from phylocli.formats.streams import STDIO, PathLike, at_rest
 from phylocli.formats.tables.columns import ColumnOptions
 from phylocli.search.database import FloatArray, IntArray, open_table, unit
 from phylocli.search.exact import SCALE, Block, Neighbours, best_rows, nearest
+from phylocli.search.neighbourhoods.alignments import NeighbourAligner, strongest, weight
 from phylocli.search.queries import MODEL, SMOOTHING, table_queries
+from phylocli.search.rerank import read_residues
+from phylocli.search.targets import PreparedTable
 
 logger = logging.getLogger(__name__)
 
@@ -51,19 +59,26 @@ def smooth_embeddings(
     embeddings: PathLike | EmbeddingTable | None,
     among: PathLike | EmbeddingTable | None = None,
     config: SmoothConfig | None = None,
+    *,
+    sequences: PathLike | Sequences | Mapping[str, str] | None = None,
+    among_sequences: PathLike | Sequences | Mapping[str, str] | None = None,
+    model: PathLike | None = None,
     **options: Any,
 ) -> EmbeddingTable:
     """Average each embedding with its reciprocal nearest neighbours, within a table or in another one.
 
     Smoothed vectors are compared with smoothed vectors only: smooth the table to be searched, and the queries among the same
     table. Time is O(n² D) per round. The vectors of the table (n, D) are in memory about five times, with `among` once
-    more for each further round.
+    more for each further round. Neighbours by alignment (`by`) of a table in a file are kept in a file beside it.
 
     Args:
         embeddings: an `EmbeddingTable`, or anything that `read_embeddings` reads.
         among: the table with the neighbours, of the same model; None: `embeddings` itself. A vector is smoothed as a further
             row of that table would be, without a change of the others; one that equals a row (cosine 1), as that row.
         config: options; may also be given as keywords.
+        sequences: the sequences of `embeddings`, or a mapping from id to sequence, for neighbours by alignment.
+        among_sequences: those of `among`.
+        model: name or folder of the model, for residue embeddings; None: found by the fingerprint in the table.
         **options: fields of `SmoothConfig`.
 
     Returns:
@@ -71,11 +86,14 @@ def smooth_embeddings(
         compared with tables of the same smoothing only.
 
     Raises:
-        UsageError: a table has been smoothed before, or both are standard input.
-        BadInputError: an input is not a table of embeddings, values are not finite, or the tables are of different models.
+        UsageError: a table has been smoothed before, both are standard input, or alignments are asked for without
+            sequences.
+        BadInputError: an input is not a table of embeddings, values are not finite, the tables are of different models, or
+            a sequence is missing.
 
     Examples:
         >>> table = phylocli.load_model("default").embed("examples/globins.fasta")
+        >>> aligned = phylocli.smooth_embeddings(table, by="phmmer", sequences="examples/globins.fasta")
         >>> smoothed = phylocli.smooth_embeddings(table, neighbours=5)
         >>> len(smoothed) == len(table), smoothed.dimension
         (True, 1024)
@@ -93,10 +111,39 @@ def smooth_embeddings(
         table = _opened(stack, embeddings, config.column_options)
         source = table if among is None else _opened(stack, among, config.column_options)
         asked = None if among is None else table_queries(table, source)
-        smoothing = Smoothing(source, config.neighbours, config.rounds, keep=asked is not None)
-        found = smoothing.vectors if asked is None else smoothing(asked.vectors)
+        letters, aligner = None, None
+        if config.aligns:
+            of_source = sequences if among is None else among_sequences
+            aligner = _aligner(source, of_source, config, model, "sequences" if among is None else "among_sequences")
+            if asked is not None and sequences is not None:
+                known = read_residues(table.ids, sequences)
+                letters = [known[name] for name in table.ids]
+        elif sequences is not None or among_sequences is not None:
+            raise UsageError("sequences are for neighbours by alignment", fix="add --by both, or leave the sequences out")
+        else:
+            config = config.undivided(
+                UsageError("--jobs and --cluster divide alignments only", fix="add --by both, or give --threads instead")
+            )
+        smoothing = Smoothing(source, config.neighbours, config.rounds, keep=asked is not None, aligner=aligner)
+        found = smoothing.vectors if asked is None else smoothing(asked.vectors, letters=letters)
         metadata = {**table.metadata, **smoothing.metadata}
         return replace(table, vectors=found, files=[], unit=True, metadata=metadata, lengths=_lengths(table))
+
+
+def _aligner(
+    table: EmbeddingTable,
+    sequences: PathLike | Sequences | Mapping[str, str] | None,
+    config: SmoothConfig,
+    model: PathLike | None,
+    argument: str,
+) -> NeighbourAligner:
+    if sequences is None:
+        raise UsageError(
+            f"neighbours by alignment need the sequences of {table.name}",
+            fix=f"add --{argument.replace('_', '-')} FASTA",
+        )
+    prepared = PreparedTable(table, model=model, device=config.device)
+    return NeighbourAligner(prepared, config.by, read_residues(table.ids, sequences), config, config.threads)
 
 
 def _opened(stack: contextlib.ExitStack, source: PathLike | EmbeddingTable, options: ColumnOptions) -> EmbeddingTable:
@@ -122,6 +169,7 @@ class Smoothing:
         neighbours: number k of nearest neighbours; all others, if there are fewer.
         rounds: number of rounds.
         keep: keep the vectors of each round, which are needed to smooth others.
+        aligner: aligns neighbours; None: neighbours are those by cosine.
 
     Attributes:
         vectors: the smoothed unit vectors of the table, (n, D).
@@ -133,7 +181,15 @@ class Smoothing:
         BadInputError: a value is not finite.
     """
 
-    def __init__(self, table: EmbeddingTable, neighbours: int, rounds: int = 2, *, keep: bool = True) -> None:
+    def __init__(
+        self,
+        table: EmbeddingTable,
+        neighbours: int,
+        rounds: int = 2,
+        *,
+        keep: bool = True,
+        aligner: NeighbourAligner | None = None,
+    ) -> None:
         if SMOOTHING in table.metadata:
             raise UsageError(
                 f"{table.name} has been smoothed before",
@@ -141,37 +197,90 @@ class Smoothing:
             )
         vectors = checked_vectors(table.numpy(), table.name, lambda row: table.ids[row])
         self.vectors = vectors if table.unit else unit(vectors)
-        self._before: list[tuple[FloatArray, FloatArray]] = []  # of each round: vectors, and cosine with the k-th neighbour
-        self._neighbours = min(neighbours, len(table))
-        count, rows = min(neighbours, len(table) - 1), np.arange(len(table))
+        self._table, self._neighbours, self._aligner = table, min(neighbours, len(table)), aligner
+        self._before: list[tuple[FloatArray, FloatArray]] = []
+        """Of each round: vectors, and cosine or log E of the k-th neighbour of each row."""
+        if aligner is None:
+            self._average_by_cosine(rounds, keep)
+        else:
+            self._average_by_alignment(aligner, rounds, keep)
+        ids = hashlib.sha256("\n".join(sorted(table.ids)).encode()).hexdigest()
+        settings: dict[str, object] = {"neighbours": neighbours, "rounds": rounds}
+        settings |= {"model": table.metadata.get(MODEL, ""), "among": ids}
+        if aligner is not None:
+            settings["by"] = aligner.by
+        text = json.dumps(settings)
+        self.metadata = {SMOOTHING: text, MODEL: hashlib.sha256(text.encode()).hexdigest()}
+
+    def _average_by_cosine(self, rounds: int, keep: bool) -> None:
+        n, k = len(self._table), self._neighbours
+        count, rows = min(k, n - 1), np.arange(n)
         for number in range(rounds):
-            logger.info(f"smoothing {len(table):,} embeddings, round {number + 1} of {rounds}")
+            logger.info(f"smoothing {n:,} embeddings, round {number + 1} of {rounds}")
             found = nearest(self.vectors, _table(self.vectors), max(count, 1), leave_out=rows)
             reciprocal = _reciprocal(found.rows)
             logger.info(f"reciprocal neighbours: {reciprocal.sum(1).mean():.1f} on average")
             if keep:  # with fewer rows than neighbours, each is among the nearest of each
-                least = found.cosines[:, -1] if count == neighbours else np.full(len(table), -np.inf, dtype=np.float32)
+                least = found.cosines[:, -1] if count == k else np.full(n, -np.inf, dtype=np.float32)
                 self._before.append((self.vectors, least))
-            self.vectors = _averaged(self.vectors, self.vectors, found, reciprocal)
-        ids = hashlib.sha256("\n".join(sorted(table.ids)).encode()).hexdigest()
-        settings = {"neighbours": neighbours, "rounds": rounds, "model": table.metadata.get(MODEL, ""), "among": ids}
-        text = json.dumps(settings)
-        self.metadata = {SMOOTHING: text, MODEL: hashlib.sha256(text.encode()).hexdigest()}
+            self.vectors = _averaged(self.vectors, self.vectors, found.rows, _weights(found, reciprocal))
 
-    def __call__(self, vectors: FloatArray, rows: IntArray | None = None) -> FloatArray:
+    def _average_by_alignment(self, aligner: NeighbourAligner, rounds: int, keep: bool) -> None:
+        found = strongest(aligner.rows(self.vectors), self._neighbours)
+        logger.info(f"reciprocal neighbours by alignment: {(found.weights > 0.5).sum(1).mean():.1f} with E < 1 on average")
+        for _ in range(rounds):
+            if keep:
+                self._before.append((self.vectors, found.limits))
+            self.vectors = _averaged(self.vectors, self.vectors, found.rows, found.weights)
+
+    def __call__(
+        self, vectors: FloatArray, rows: IntArray | None = None, letters: SequenceOf[str] | None = None
+    ) -> FloatArray:
         """Return unit vectors (m, D), smoothed as further rows of the table would be.
 
         Args:
             vectors: unit vectors (m, D). One that equals a row of the table becomes what the row became.
             rows: for each, the row with the same protein, or -1; (m,).
+            letters: the unaligned sequences, for neighbours by alignment; None: all vectors are those of rows.
+
+        Raises:
+            UsageError: sequences are needed.
         """
         row = np.full(len(vectors), -1, dtype=np.int64) if rows is None else rows
+        first = nearest(vectors, _table(self._before[0][0]), self._neighbours)
+        row = np.where((row < 0) & (first.cosines[:, 0] > 1 - 1.5 / SCALE), first.rows[:, 0], row)
+        found = self._by_alignment(vectors, row, letters) if self._aligner is not None else self._by_cosine(vectors, first)
+        return np.where((row >= 0)[:, None], self.vectors[row], found)
+
+    def _by_cosine(self, vectors: FloatArray, found: Neighbours) -> FloatArray:
         for number, (before, least) in enumerate(self._before):
-            found = nearest(vectors, _table(before), self._neighbours)
-            if number == 0:
-                row = np.where((row < 0) & (found.cosines[:, 0] > 1 - 1.5 / SCALE), found.rows[:, 0], row)
-            vectors = _averaged(vectors, before, found, (found.rows >= 0) & (found.cosines >= least[found.rows]))
-        return np.where((row >= 0)[:, None], self.vectors[row], vectors)
+            if number:
+                found = nearest(vectors, _table(before), self._neighbours)
+            used = (found.rows >= 0) & (found.cosines >= least[found.rows])
+            vectors = _averaged(vectors, before, found.rows, _weights(found, used))
+        return vectors
+
+    def _by_alignment(self, vectors: FloatArray, row: IntArray, letters: SequenceOf[str] | None) -> FloatArray:
+        assert self._aligner is not None
+        new = np.flatnonzero(row < 0)
+        if not len(new):
+            return vectors
+        if letters is None:
+            raise UsageError(
+                "neighbours by alignment need the query sequences", fix="give the queries as FASTA (smooth: add --sequences)"
+            )
+        names = [str(number + 1) for number in new.tolist()]
+        found = self._aligner(names, vectors[new], [letters[number] for number in new.tolist()])
+        order: IntArray = np.argsort(found.log_evalues, axis=1, kind="stable")[:, : self._neighbours]
+        rows = np.take_along_axis(found.rows, order, axis=1)
+        values = np.take_along_axis(found.log_evalues, order, axis=1)
+        averaged, limits = vectors[new], self._before[0][1]
+        weights = np.where((rows >= 0) & (values <= limits[rows]), weight(values), 0).astype(np.float32)
+        for before, _ in self._before:
+            averaged = _averaged(averaged, before, rows, weights)
+        result = vectors.copy()
+        result[new] = averaged
+        return result
 
     def nearest(
         self, queries: FloatArray, smoothed: FloatArray, k: int, *, leave_out: IntArray | None, least: FloatArray | None
@@ -218,14 +327,18 @@ def _reciprocal(rows: IntArray) -> Mask:
     return np.isin(rows * n + own, pairs) & (rows >= 0)
 
 
-def _averaged(vectors: FloatArray, others: FloatArray, found: Neighbours, used: Mask) -> FloatArray:
-    """Return the means of vectors (m, D) with those of their neighbours among `others` that are used, (m, k), by cosine."""
-    weights = np.where(used, np.maximum(found.cosines, 0), 0).astype(np.float32)
+def _weights(found: Neighbours, used: Mask) -> FloatArray:
+    """Return the weights of neighbours, (m, k): their cosines, or 0 for those that are not used."""
+    return np.where(used, np.maximum(found.cosines, 0), 0).astype(np.float32)
+
+
+def _averaged(vectors: FloatArray, others: FloatArray, rows: IntArray, weights: FloatArray) -> FloatArray:
+    """Return the weighted means of vectors (m, D), with weight 1, and rows of `others`, (m, k), as unit vectors."""
     averaged = np.empty_like(vectors)
     for start in range(0, len(vectors), _ROWS):
         part = slice(start, start + _ROWS)
         total = vectors[part].copy()
         for column in range(weights.shape[1]):
-            total += weights[part, column, None] * others[found.rows[part, column]]
+            total += weights[part, column, None] * others[rows[part, column]]
         averaged[part] = unit(total)
     return averaged
