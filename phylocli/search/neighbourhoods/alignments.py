@@ -3,7 +3,8 @@
 The cosine of two vectors is a weak sign of homology, an alignment a strong one, but too slow for all pairs. So each row is
 aligned with the 50 rows nearest to it, by phmmer, by residue embeddings, or both (`rerank.Reranking`). The E-value of a pair
 is the geometric mean of those in both directions, as far as both are known, and 1 / (1 + E) the weight of a neighbour: the
-probability that it is not among the hits by chance, if as many true hits as expected false ones are among them.
+probability that it is homologous, if at most one other row with such an E-value is. Averaged are a protein's K strongest
+neighbours, if it is also among theirs, or has an E-value of at most 0.01 with them.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from phylocli.formats.arrays import read_arrays, write_arrays
 from phylocli.search.database import FloatArray, IntArray
 from phylocli.search.exact import nearest
 from phylocli.search.indices.files import index_path, table_identity
+from phylocli.search.local_alignment import INCLUDED
 from phylocli.search.rerank import Reranking
 from phylocli.search.residue_plda import FILE as RESIDUE_PLDA
 
@@ -65,8 +67,9 @@ class Strongest:
 
     Attributes:
         rows: their numbers, (n, k); -1: none.
-        weights: 1 / (1 + E) of reciprocal neighbours, 0 of others, (n, k).
-        limits: log E of the k-th neighbour, (n,): a protein with a smaller one would be among them; infinity with fewer.
+        weights: 1 / (1 + E), or 0 for those that are not averaged, (n, k).
+        limits: maximum log E with which a protein is averaged with a row, (n,): that of the k-th neighbour of the row, or
+            of E = 0.01 if that is larger; infinity with fewer neighbours.
     """
 
     rows: IntArray
@@ -75,7 +78,7 @@ class Strongest:
 
 
 def strongest(found: Neighbourhoods, k: int) -> Strongest:
-    """Return the neighbours of each row by the mean of log E in both directions; only reciprocal ones have a weight.
+    """Return the neighbours of each row by the mean of log E in both directions.
 
     Args:
         found: the rows that are aligned with each row of the table, (n, c).
@@ -92,14 +95,13 @@ def strongest(found: Neighbourhoods, k: int) -> Strongest:
     row, other, mean = row[order], other[order], mean[order]
     rank = np.arange(len(row)) - np.searchsorted(row, row)
     limits = np.full(n, np.inf)
-    limits[row[rank == k - 1]] = mean[rank == k - 1]
+    limits[row[rank == k - 1]] = np.maximum(mean[rank == k - 1], np.log(INCLUDED))
     kept = rank < k
     row, other, mean, rank = row[kept], other[kept], mean[kept], rank[kept]
-    reciprocal = np.isin(other * n + row, row * n + other)
     width = int(rank.max()) + 1 if len(rank) else 0
     rows, weights = np.full((n, width), -1, dtype=np.int64), np.zeros((n, width), dtype=np.float32)
     rows[row, rank] = other
-    weights[row, rank] = np.where(reciprocal, weight(mean), 0)
+    weights[row, rank] = np.where(mean <= limits[other], weight(mean), 0)
     return Strongest(rows, weights, limits.astype(np.float32))
 
 
