@@ -8,7 +8,7 @@ DATA holds scope/, families/ and their hold-outs. `--peer`: tables of the same d
 1. settings: sensitivity on either half of the validation folds of SCOPe, for the choice of settings on one half;
 2. retrieval of SCOPe domains and of dev families, with 95 % intervals, before and after smoothing, by `phylocli probe`;
 3. the same for SCOPe with intervals over folds, beside MMseqs2 with and without iterations, and with queries that are not in
-   the table;
+   the table (in 20 parts; with neighbours by alignment in 5);
 4. the same domains smoothed among up to 20 members of each Pfam family of the training data, which have no labels here;
 5. CPU seconds by number of rows.
 """
@@ -35,7 +35,10 @@ from phylocli.formats.embeddings import EmbeddingTable
 from phylocli.probe import NamedSource
 
 LEVELS = ("family", "superfamily", "fold")
-SETTINGS = [(k, rounds) for k in (5, 10, 20) for rounds in (1, 2, 3)]
+SETTINGS = [(k, rounds) for k in (5, 10, 20, 50) for rounds in (1, 2, 3)]
+ALIGNED = ("phmmer", "residues", "both")
+STRONGEST = 20
+"""Number of neighbours by alignment."""
 REPORTS = ("settings", "retrieval", "folds", "among", "cost")
 MEMBERS, TRAINED = 25, 20
 """Members of each dev family, and of each family of the training data."""
@@ -96,14 +99,24 @@ def choose(table: EmbeddingTable, labels: pl.DataFrame) -> None:
     folds = np.unique(labels["fold"].to_numpy())
     first = np.isin(labels["fold"].to_numpy(), np.random.default_rng(0).permutation(folds)[: len(folds) // 2])
     print(f"\n## Settings: {first.sum()} and {(~first).sum()} domains\n")
-    print("| k | rounds | one half | the other |\n|---|---|---|---|")
-    for k, rounds in [(0, 0), *SETTINGS]:
-        vectors = phylocli.smooth_embeddings(table, neighbours=k, rounds=rounds).numpy() if rounds else _unit(table)
+    print("| neighbours by | k | rounds | one half | the other |\n|---|---|---|---|---|")
+    every = [("cosine", 0, 0), *((by, k, rounds) for by in ("cosine", *ALIGNED) for k, rounds in SETTINGS)]
+    for by, k, rounds in every:
+        vectors = smoothed(table, labels, by, k, rounds) if rounds else _unit(table)
         halves = [sensitivity(vectors[half], labels.filter(half)) for half in (first, ~first)]
         print(
-            f"| {k or '–'} | {rounds or '–'} | {' | '.join('/'.join(f'{x:.3f}' for x in half) for half in halves)} |",
+            f"| {by} | {k or '–'} | {rounds or '–'} | {' | '.join('/'.join(f'{x:.3f}' for x in half) for half in halves)} |",
             flush=True,
         )
+
+
+def smoothed(
+    table: EmbeddingTable, labels: pl.DataFrame, by: str, neighbours: int | None = None, rounds: int = 2
+) -> npt.NDArray[np.float32]:
+    """Return the smoothed vectors of a table, whose sequences are those of the labels."""
+    sequences = None if by == "cosine" else dict(labels.select("id", "sequence").iter_rows())
+    k = neighbours or (10 if by == "cosine" else STRONGEST)
+    return phylocli.smooth_embeddings(table, neighbours=k, rounds=rounds, by=by, sequences=sequences).numpy()
 
 
 def _text(values: Values) -> str:
@@ -156,43 +169,71 @@ def report(folder: Path, name: str, tables: list[NamedSource], labels: Path, **o
 
 def compare(folder: Path, scope: EmbeddingTable, labels: pl.DataFrame, peers: list[Path]) -> None:
     """Print sensitivities with intervals over folds, and what smoothing has more than each."""
-    start = time.process_time()
-    smoothed = phylocli.smooth_embeddings(scope).numpy()
-    print(f"smoothing of {len(scope):,} domains: {time.process_time() - start:.1f} CPU s")
-    found = {"smoothed": by_cosine(smoothed, labels), "one vector": by_cosine(_unit(scope), labels)}
+    found = {"one vector": by_cosine(_unit(scope), labels)}
+    for by in ("cosine", *ALIGNED):
+        start = time.process_time()
+        vectors = smoothed(scope, labels, by)
+        print(f"smoothing of {len(scope):,} domains by {by}: {time.process_time() - start:.1f} CPU s", flush=True)
+        found[f"by {by}"] = by_cosine(vectors, labels)
     for peer in peers:
         table = phylocli.read_embeddings(peer)
         found[peer.stem] = by_cosine(_unit(table), labels)
-        found[f"{peer.stem}, smoothed"] = by_cosine(phylocli.smooth_embeddings(table).numpy(), labels)
+        for by in ("cosine", "phmmer"):
+            found[f"{peer.stem}, by {by}"] = by_cosine(smoothed(table, labels, by), labels)
     if shutil.which("mmseqs"):
         for iterations in (1, 3):
             found[f"MMseqs2, iterations {iterations}"] = sensitivity(aligned(folder, scope.ids, iterations), labels)
     print(f"\n## Intervals over folds\n\n| | {' | '.join(LEVELS)} |\n|---|---|---|---|")
     for name, values in found.items():
         print(f"| {name} | {over_folds(values, labels)} |")
-    for name, values in found.items():
-        if name != "smoothed":
-            differences = [a - b for a, b in zip(found["smoothed"], values, strict=True)]
-            print(f"| smoothed minus {name} | {over_folds(differences, labels)} |")
-    print("\nqueries that are not in the table, in 20 parts of the domains:")
-    plain, new = (np.full((len(scope),) * 2, -np.inf, dtype=np.float32) for _ in range(2))
-    for part in np.array_split(np.random.default_rng(0).permutation(len(scope)), 20):
+    for one in ("by cosine", "by both"):
+        for name, values in found.items():
+            if name != one:
+                differences = [a - b for a, b in zip(found[one], values, strict=True)]
+                print(f"| {one} minus {name} | {over_folds(differences, labels)} |")
+    print("\nqueries that are not in the table:")
+    for by, parts in ((None, 20), ("cosine", 20), ("phmmer", 5), ("both", 5)):
+        scores = new_queries(scope, labels, by, parts)
+        print(f"| {by or 'one vector'}, in {parts} parts | {over_folds(sensitivity(scores, labels), labels)} |", flush=True)
+
+
+def new_queries(scope: EmbeddingTable, labels: pl.DataFrame, by: str | None, parts: int) -> npt.NDArray[np.float32]:
+    """Return the cosines of domains with all that are in other parts, (n, n), -inf in the same part.
+
+    Args:
+        scope, labels: the domains.
+        by: what decides which are neighbours; None: vectors are not smoothed.
+        parts: each is smoothed among the others.
+    """
+    scores = np.full((len(scope),) * 2, -np.inf, dtype=np.float32)
+    sequences = dict(labels.select("id", "sequence").iter_rows())
+    for part in np.array_split(np.random.default_rng(0).permutation(len(scope)), parts):
         rest = np.setdiff1d(np.arange(len(scope)), part)
-        targets = replace(scope, ids=[scope.ids[i] for i in rest], vectors=_unit(scope)[rest], files=[], lengths=None)
-        queries = replace(scope, ids=[scope.ids[i] for i in part], vectors=_unit(scope)[part], files=[], lengths=None)
-        asked, searched = phylocli.smooth_embeddings(queries, targets), phylocli.smooth_embeddings(targets)
-        new[np.ix_(part, rest)] = asked.numpy() @ searched.numpy().T
-        plain[np.ix_(part, rest)] = queries.numpy() @ targets.numpy().T
-    for name, scores in (("one vector", plain), ("smoothed", new)):
-        print(f"| {name}, queries not in the table | {over_folds(sensitivity(scores, labels), labels)} |", flush=True)
+        targets, queries = (
+            replace(scope, ids=[scope.ids[i] for i in rows], vectors=_unit(scope)[rows], files=[], lengths=None)
+            for rows in (rest, part)
+        )
+        if by is not None:
+            options: dict[str, Any] = {"by": by, "neighbours": 10 if by == "cosine" else STRONGEST}
+            own: dict[str, Any] = {} if by == "cosine" else {"sequences": sequences}
+            theirs: dict[str, Any] = {"among_sequences": sequences} if own else {}
+            asked = phylocli.smooth_embeddings(queries, targets, **options, **own, **theirs)
+            searched = phylocli.smooth_embeddings(targets, **options, **own)
+            queries, targets = asked, searched
+        scores[np.ix_(part, rest)] = queries.numpy() @ targets.numpy().T
+    return scores
 
 
-def smoothed_beside(table: EmbeddingTable, path: Path) -> list[NamedSource]:
-    """Write the smoothing of a table beside it; return both, the smoothed one first."""
+def smoothed_beside(path: Path, sequences: dict[str, str], ways: tuple[str, ...]) -> list[NamedSource]:
+    """Write the smoothing of a table beside it, by each way; return all, the one by the last way first."""
     name = path.name.split(".")[0]
-    smooth = path.with_name(f"{name}.smooth.parquet")
-    phylocli.smooth_embeddings(table).write(smooth)
-    return [NamedSource(f"{name}, smoothed", smooth), NamedSource(name, path)]
+    found = [NamedSource(name, path)]
+    for by in ways:
+        target = path.with_name(f"{name}.{by}.parquet")
+        aligns: dict[str, Any] = {} if by == "cosine" else {"sequences": sequences, "neighbours": STRONGEST}
+        phylocli.smooth_embeddings(path, by=by, **aligns).write(target)
+        found.insert(0, NamedSource(f"{name}, by {by}", target))
+    return found
 
 
 def main() -> None:
@@ -215,16 +256,18 @@ def main() -> None:
     if "settings" in wanted:
         choose(scope, labels)
     if "retrieval" in wanted:
-        tables = smoothed_beside(scope, folder / "scope.parquet")
+        letters = dict(labels.select("id", "sequence").iter_rows())
+        tables = smoothed_beside(folder / "scope.parquet", letters, ("cosine", "phmmer", "both"))
         for peer in options.peer:
-            tables += smoothed_beside(phylocli.read_embeddings(peer), peer)
+            tables += smoothed_beside(peer, letters, ("cosine", "phmmer"))
         report(folder, "scope", tables, names)
         dev = folder / "dev.sto.gz"
         if not dev.is_file():
             few = (fewer(family, MEMBERS) for family in phylocli.read_families(options.data / "families" / "dev.sto.gz"))
             phylocli.write_families(phylocli.infer_trees(few, jobs=2), dev)
         members = {s.id: s.residues for family in phylocli.read_families(dev) for s in family.sequences()}
-        tables = smoothed_beside(embedded(folder / "dev.parquet", list(members.items())), folder / "dev.parquet")
+        embedded(folder / "dev.parquet", list(members.items()))
+        tables = smoothed_beside(folder / "dev.parquet", members, ("cosine", "phmmer", "both"))
         report(folder, "dev", tables, labels_of(dev, folder), tasks=["retrieval", "patristic"], trees=dev)
     if "folds" in wanted:
         compare(folder, scope, labels, options.peer)
@@ -245,7 +288,7 @@ def main() -> None:
         )
         print(f"\n## Among {len(others):,} members of Pfam families\n")
         for title, table in (("alone", scope), ("among them", together)):
-            vectors = phylocli.smooth_embeddings(table).numpy()[: len(scope)]
+            vectors = smoothed(table, labels, "cosine")[: len(scope)]
             print(f"smoothed {title}: {_text(by_cosine(vectors, labels))}", flush=True)
     if "cost" in wanted:
         print("\n## Cost\n\n| rows | CPU s |\n|---|---|")
