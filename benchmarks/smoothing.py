@@ -192,18 +192,21 @@ def compare(folder: Path, scope: EmbeddingTable, labels: pl.DataFrame, peers: li
                 differences = [a - b for a, b in zip(found[one], values, strict=True)]
                 print(f"| {one} minus {name} | {over_folds(differences, labels)} |")
     print("\nqueries that are not in the table:")
-    for by, parts in ((None, 20), ("cosine", 20), ("phmmer", 5), ("both", 5)):
-        scores = new_queries(scope, labels, by, parts)
-        print(f"| {by or 'one vector'}, in {parts} parts | {over_folds(sensitivity(scores, labels), labels)} |", flush=True)
+    for way, parts in ((None, 20), ("cosine", 20), ("phmmer", 5), ("both", 5)):
+        scores = new_queries(scope, labels, way, parts, folder / "rest.parquet")
+        print(f"| {way or 'one vector'}, in {parts} parts | {over_folds(sensitivity(scores, labels), labels)} |", flush=True)
 
 
-def new_queries(scope: EmbeddingTable, labels: pl.DataFrame, by: str | None, parts: int) -> npt.NDArray[np.float32]:
+def new_queries(
+    scope: EmbeddingTable, labels: pl.DataFrame, by: str | None, parts: int, path: Path
+) -> npt.NDArray[np.float32]:
     """Return the cosines of domains with all that are in other parts, (n, n), -inf in the same part.
 
     Args:
         scope, labels: the domains.
         by: what decides which are neighbours; None: vectors are not smoothed.
         parts: each is smoothed among the others.
+        path: of the table of the others, beside which their alignments are kept.
     """
     scores = np.full((len(scope),) * 2, -np.inf, dtype=np.float32)
     sequences = dict(labels.select("id", "sequence").iter_rows())
@@ -217,8 +220,9 @@ def new_queries(scope: EmbeddingTable, labels: pl.DataFrame, by: str | None, par
             options: dict[str, Any] = {"by": by, "neighbours": 10 if by == "cosine" else STRONGEST}
             own: dict[str, Any] = {} if by == "cosine" else {"sequences": sequences}
             theirs: dict[str, Any] = {"among_sequences": sequences} if own else {}
-            asked = phylocli.smooth_embeddings(queries, targets, **options, **own, **theirs)
-            searched = phylocli.smooth_embeddings(targets, **options, **own)
+            targets.write(path)
+            asked = phylocli.smooth_embeddings(queries, path, **options, **own, **theirs)
+            searched = phylocli.smooth_embeddings(path, **options, **own)
             queries, targets = asked, searched
         scores[np.ix_(part, rest)] = queries.numpy() @ targets.numpy().T
     return scores
