@@ -103,7 +103,7 @@ def choose(table: EmbeddingTable, labels: pl.DataFrame) -> None:
     every = [("cosine", 0, 0), *((by, k, rounds) for by in ("cosine", *ALIGNED) for k, rounds in SETTINGS)]
     for by, k, rounds in every:
         vectors = smoothed(table, labels, by, k, rounds) if rounds else _unit(table)
-        halves = [sensitivity(vectors[half], labels.filter(half)) for half in (first, ~first)]
+        halves = [by_cosine(vectors[half], labels.filter(half)) for half in (first, ~first)]
         print(
             f"| {by} | {k or '–'} | {rounds or '–'} | {' | '.join('/'.join(f'{x:.3f}' for x in half) for half in halves)} |",
             flush=True,
