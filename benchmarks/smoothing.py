@@ -103,11 +103,8 @@ def choose(table: EmbeddingTable, labels: pl.DataFrame) -> None:
     every = [("cosine", 0, 0), *((by, k, rounds) for by in ("cosine", *ALIGNED) for k, rounds in SETTINGS)]
     for by, k, rounds in every:
         vectors = smoothed(table, labels, by, k, rounds) if rounds else _unit(table)
-        halves = [by_cosine(vectors[half], labels.filter(half)) for half in (first, ~first)]
-        print(
-            f"| {by} | {k or '–'} | {rounds or '–'} | {' | '.join('/'.join(f'{x:.3f}' for x in half) for half in halves)} |",
-            flush=True,
-        )
+        halves = [_text(by_cosine(vectors[half], labels.filter(half))) for half in (first, ~first)]
+        print(f"| {by} | {k or '–'} | {rounds or '–'} | {' | '.join(halves)} |", flush=True)
 
 
 def smoothed(
