@@ -14,6 +14,7 @@ EXAMPLES = [
     "phylocli search query.fasta proteome.fasta.gz > hits.tsv",
     "phylocli embed db.fasta -o db.parquet && phylocli search query.fasta db.parquet -k 20 > hits.tsv",
     "phylocli search db.parquet db.parquet --exclude-self --max-evalue 0.01 -o neighbours.parquet",
+    "phylocli search query.fasta db.parquet --smooth 20 --smooth-by both --sequences db.fasta > hits.tsv",
     "phylocli search query.fasta db.fasta -k 100 --align -o hits.m8",
     "phylocli search query.fasta db.parquet --rerank residues --candidates 1000 --sequences db.fasta > hits.tsv",
     "phylocli search --text 'heme-binding oxygen transport' db.parquet --model run/model > hits.tsv",
@@ -68,6 +69,9 @@ def command(
 
     With a model of several modalities (train --modalities), a table of its sequence embeddings is searched by --text, or by
     queries of another --modality; such hits have no E-values.
+
+    --smooth finds more distant relatives: it ranks by vectors averaged with their neighbours among the targets, and most with
+    neighbours by alignment (--smooth-by both), which are computed once for a table in a file.
 
     The search is exact, and equal hits are in the order of the targets, unless --approximate or --quantise is given.
     """

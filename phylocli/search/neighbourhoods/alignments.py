@@ -13,6 +13,7 @@ import functools
 import hashlib
 import json
 import logging
+import time
 from collections.abc import Iterator, Mapping
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
@@ -44,6 +45,9 @@ logger = logging.getLogger(__name__)
 ALIGNED = 50
 """Number of nearest rows with which a protein is aligned."""
 
+SAVED = 60.0
+"""Seconds after which the alignments so far are saved, so that an interrupted command continues with them."""
+
 FORMAT = 1
 """Version of the files of neighbours; those of another one are made again."""
 
@@ -54,7 +58,7 @@ class Neighbourhoods:
 
     Attributes:
         rows: their numbers in the table, (m, c); -1: none.
-        log_evalues: natural logarithms of the E-values, (m, c), at most that of the number of rows of the table.
+        log_evalues: natural logarithms of the E-values, (m, c), at most that of the number of rows n: E = n · p.
     """
 
     rows: IntArray
@@ -151,63 +155,68 @@ class NeighbourAligner:
         self._reranking = Reranking(config, aligner, self._letters, len(targets.table))
 
     def rows(self, vectors: FloatArray) -> Neighbourhoods:
-        """Return the rows that are nearest to each row, and their E-values, (n, c); from a file beside the table, if it has
-        been made for the same table and sequences, and written there otherwise.
+        """Return the rows that are nearest to each row, and their E-values, (n, c); from a file beside the table, as far as
+        it has them for the same table and sequences. Others are written there, also while they are computed.
 
         Args:
             vectors: the unit vectors of the table, (n, D).
         """
-        table, path = self._table, self._path()
-        identity = self._identity()
-        kept = None if path is None else _read(path, identity)
-        if kept is not None:
-            return kept
-        own = np.arange(len(table))
-        letters = [self._letters[name] for name in table.ids]
-        found = self(table.ids, vectors, letters, own)
-        if path is not None:
-            arrays = {"rows": found.rows.astype(np.int32), "log_evalues": found.log_evalues}
-            try:
-                write_arrays(path, arrays, {"neighbours": identity})
-            except (OSError, PhylocliError) as error:
-                logger.warning(f"{path} cannot be written, so rows are aligned again the next time ({error})")
+        table, path, identity = self._table, self._path(), self._identity()
+        found = None if path is None else _read(path, identity)
+        if found is None:
+            near = self._nearest(vectors, np.arange(len(table)))
+            found = Neighbourhoods(near, np.full(near.shape, np.nan, dtype=np.float32))
+        missing = np.flatnonzero(np.isnan(found.log_evalues).any(axis=1))
+        letters = [self._letters[table.ids[row]] for row in missing.tolist()]
+        names = [table.ids[row] for row in missing.tolist()]
+        saved = time.monotonic()
+        for row, values in zip(missing, self._aligned(names, vectors[missing], letters, found.rows[missing]), strict=True):
+            found.log_evalues[row] = values
+            if path is not None and time.monotonic() > saved + SAVED:
+                _write(path, found, identity)
+                saved = time.monotonic()
+        if path is not None and len(missing):
+            _write(path, found, identity)
         return found
 
-    def __call__(
-        self,
-        names: SequenceOf[str],
-        vectors: FloatArray,
-        letters: SequenceOf[str],
-        leave_out: IntArray | None = None,
-    ) -> Neighbourhoods:
+    def __call__(self, names: SequenceOf[str], vectors: FloatArray, letters: SequenceOf[str]) -> Neighbourhoods:
         """Return the rows that are nearest to each protein, and their E-values, (m, c).
 
         Args:
             names: ids, for messages.
             vectors: unit vectors, (m, D).
             letters: the unaligned sequences.
-            leave_out: for each, the row to exclude, or -1; (m,).
         """
+        rows = self._nearest(vectors, None)
+        return Neighbourhoods(rows, np.array(list(self._aligned(names, vectors, letters, rows)), dtype=np.float32))
+
+    def _nearest(self, vectors: FloatArray, leave_out: IntArray | None) -> IntArray:
+        return nearest(vectors, self._table, min(ALIGNED, len(self._table)), leave_out=leave_out).rows
+
+    def _aligned(
+        self, names: SequenceOf[str], vectors: FloatArray, letters: SequenceOf[str], rows: IntArray
+    ) -> Iterator[FloatArray]:
+        """Yield log E of each protein with its rows, (c,)."""
         table, parallel = self._table, self._parallel
-        rows = nearest(vectors, table, min(ALIGNED, len(table)), leave_out=leave_out).rows
         highest = np.log(len(table))
-        values = np.full(rows.shape, highest, dtype=np.float32)
 
         def pieces() -> Iterator[tuple[str, tuple[str, FloatArray, list[str]]]]:
             for number, name in enumerate(names):
-                others = [table.ids[row] for row in rows[number] if row >= 0]
+                others = [table.ids[row] for row in rows[number].tolist() if row >= 0]
                 yield name, (letters[number], vectors[number], others)
 
         threads = self._threads or parallel.threads_each
         early = None if parallel.in_process else functools.partial(limit_threads, threads)
         work = Work(functools.partial(_evalues, self._reranking), early, level=console.QUIET, unit="proteins")
         with console.progress_task("aligning neighbours", len(names), "proteins") as bar:
-            for number, of in enumerate(run_all(work, pieces(), jobs=parallel.jobs, cluster=parallel.cluster)):
+            found = run_all(work, pieces(), jobs=parallel.jobs, cluster=parallel.cluster)
+            for number, evalues in enumerate(found):
+                values = np.full(rows.shape[1], highest, dtype=np.float32)
                 with np.errstate(divide="ignore"):
-                    logs = np.log(np.where(np.isnan(of), np.inf, of))
-                values[number, rows[number] >= 0] = np.clip(logs, -700, highest)
+                    logs = np.log(np.where(np.isnan(evalues), np.inf, evalues))
+                values[rows[number] >= 0] = np.clip(logs, -700, highest)
                 bar.advance()
-        return Neighbourhoods(rows, values)
+                yield values
 
     def _path(self) -> Path | None:
         """Return the path of the file of neighbours; None if the table is not in a file of the user."""
@@ -231,8 +240,17 @@ def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
+def _write(path: Path, found: Neighbourhoods, identity: str) -> None:
+    arrays = {"rows": found.rows.astype(np.int32), "log_evalues": found.log_evalues}
+    try:
+        write_arrays(path, arrays, {"neighbours": identity})
+    except (OSError, PhylocliError) as error:
+        logger.warning(f"{path} cannot be written, so rows are aligned again the next time ({error})")
+
+
 def _read(path: Path, identity: str) -> Neighbourhoods | None:
-    """Return the neighbours of a file; None if there is none, or it is damaged or of something else."""
+    """Return the neighbours of a file, NaN for rows that have not been aligned; None without a file, or one that is damaged
+    or of something else."""
     if not path.is_file():
         return None
     try:

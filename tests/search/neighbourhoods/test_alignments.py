@@ -135,6 +135,30 @@ def test_evalues_are_kept_beside_the_table(
     assert len(calls) == 90 and kept.read_bytes() != whole
 
 
+def test_an_interrupted_run_continues_with_the_rows_that_are_done(
+    globins: EmbeddingTable, letters: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = EmbeddingTable("few", globins.ids[:8], globins.dimension, globins.metadata, vectors=globins.numpy()[:8])
+    few.write(tmp_path / "few.parquet")
+    calls = []
+    aligned = alignments.Reranking.evalues
+
+    def interrupted(*args: Any) -> np.ndarray:
+        calls.append(1)
+        if len(calls) == 6:
+            raise KeyboardInterrupt
+        return aligned(*args)
+
+    monkeypatch.setattr(alignments.Reranking, "evalues", interrupted)
+    monkeypatch.setattr(alignments, "SAVED", 0.0)
+    with pytest.raises(KeyboardInterrupt):
+        phylocli.smooth_embeddings(tmp_path / "few.parquet", by="phmmer", sequences=letters)
+    found = phylocli.smooth_embeddings(tmp_path / "few.parquet", by="phmmer", sequences=letters)
+    assert len(calls) == 9  # five rows, the interruption, and the other three
+    expected = phylocli.smooth_embeddings(few, by="phmmer", sequences=letters)
+    np.testing.assert_array_equal(found.numpy(), expected.numpy())
+
+
 @pytest.mark.parametrize("by", ["residues", "both"])
 def test_new_sequences_are_averaged_with_what_they_align_with(examples: Path, by: str) -> None:
     queries = [("alpha", "MVLSPADKTNVKAAWGKVGAHAGEYGAEALERM"), ("myo", "MGLSDGEWQLVLNVWGKVEADIPGHGQEVLIRLFK")]
