@@ -13,7 +13,8 @@ the start of the program and reading of the targets; memory is that of the large
 targets (embedding, databases) is measured apart. Results stay in FOLDER: the same command continues after an interruption,
 and another `--ways` adds to the table. 400,000 proteins take an hour to embed.
 
-Hits of all queries are ranked by E-value. Domains of other folds and reversed proteins are false; proteins that are not
+Hits of all queries are ranked by E-value ("smoothed": `--smooth 20 --smooth-by both`, by the cosine of the smoothed vectors,
+which has no E-values; the targets' alignments with each other are made once). Domains of other folds and reversed proteins are false; proteins that are not
 reversed are neither true nor false. "first": the fraction of relatives above the first false hit, averaged over queries.
 "0.1", "1", "10": the fraction of all relatives found down to the E-value at which there are so many false hits a query.
 Levels exclude the finer ones. Intervals (95 %) are of a bootstrap over folds. "false hits at E ≤ 1": a query; 1 is promised.
@@ -78,6 +79,7 @@ class Way:
         prepared: name of what is done once for a set of targets, and its commands; shared by ways of the same name.
         prepare, search: commands, given the files and the path of the hits.
         evalue: column of the hits that holds the E-value, with `query` and `target`; None: a table without a header.
+        similarity: the column holds a similarity, by which hits are ranked, and no E-value.
     """
 
     name: str
@@ -85,6 +87,7 @@ class Way:
     prepare: Commands
     search: Commands
     evalue: str | None = None
+    similarity: bool = False
 
 
 def phylocli(*words: str) -> list[str]:
@@ -95,6 +98,16 @@ def phylocli(*words: str) -> list[str]:
 def embed(files: Files, _: str) -> list[list[str]]:
     """Return the command that embeds the targets."""
     return [phylocli("embed", str(files.targets), "--model", files.model, "-o", str(files.folder / "targets.parquet"))]
+
+
+SMOOTHED = ("--smooth", "20", "--smooth-by", "both")
+
+
+def neighbours(files: Files, out: str) -> list[list[str]]:
+    """Return the commands that embed the targets and align them with their neighbours."""
+    table, sequences = str(files.folder / "targets.parquet"), str(files.targets)
+    smooth = ["smooth", table, "--by", "both", "-k", "20", "--sequences", sequences, "--model", files.model]
+    return [*embed(files, out), phylocli(*smooth, "-o", str(files.folder / "smoothed.parquet"))]
 
 
 def by_phylocli(*options: str) -> Commands:
@@ -158,6 +171,7 @@ def nothing(_: Files, __: str) -> list[list[str]]:
 RESIDUES = ("--rerank", "residues", "-k", str(ALIGNED))
 WAYS = [
     Way("cosine", "embedding", embed, by_phylocli(), "evalue"),
+    Way("smoothed", "neighbours", neighbours, by_phylocli(*SMOOTHED), "smoothed", similarity=True),
     Way("residues", "embedding", embed, by_phylocli(*RESIDUES), "residues_evalue"),
     Way("both", "embedding", embed, by_phylocli(*RESIDUES, "--align"), "both_evalue"),
     Way("mmseqs2", "mmseqs2", mmseqs_database, mmseqs_search),
@@ -225,9 +239,10 @@ def write_files(files: Files, frame: pl.DataFrame, queries: list[int], among: Pa
 
 
 def read_hits(path: Path, way: Way) -> pl.DataFrame:
-    """Return query, target and E-value of the hits, each pair once with its best E-value."""
+    """Return query, target and E-value of the hits, each pair once with its best E-value; a similarity is negated."""
     if way.evalue is not None:
-        frame = pl.read_parquet(path).select("query", "target", pl.col(way.evalue).alias("evalue"))
+        value = -pl.col(way.evalue) if way.similarity else pl.col(way.evalue)
+        frame = pl.read_parquet(path).select("query", "target", value.alias("evalue"))
     elif path.is_file() and path.stat().st_size:
         frame = pl.read_csv(path, separator="\t", has_header=False, schema=SCHEMA)
     else:
@@ -315,8 +330,11 @@ def compare(options: argparse.Namespace) -> None:
         hits = options.output / f"{way.name}.{'parquet' if way.evalue else 'tsv'}"
         prepared = once(options.output / f"prepared_{way.prepared}.json", way.prepare(files, str(hits)))
         cost = once(options.output / f"{way.name}.json", way.search(files, str(hits)))
+        figures = judge(read_hits(hits, way))
+        if way.similarity:
+            figures["false hits at E ≤ 1"] = "–"
         columns[way.name] = {
-            **judge(read_hits(hits, way)),
+            **figures,
             "CPU seconds": f"{cost['seconds']:.1f}",
             "CPU seconds per query": f"{cost['seconds'] / len(queries):.3f}",
             "memory (GB)": f"{cost['gigabytes']:.2f}",
