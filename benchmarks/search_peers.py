@@ -13,8 +13,9 @@ the start of the program and reading of the targets; memory is that of the large
 targets (embedding, databases) is measured apart. Results stay in FOLDER: the same command continues after an interruption,
 and another `--ways` adds to the table. 400,000 proteins take an hour to embed.
 
-Hits of all queries are ranked by E-value ("smoothed": `--smooth 20 --smooth-by both`, by the cosine of the smoothed vectors,
-which has no E-values; the targets' alignments with each other are made once). Domains of other folds and reversed proteins are false; proteins that are not
+Hits of all queries are ranked by E-value; those of "smoothed" (`--smooth 20 --smooth-by both`) by the cosine of the smoothed
+vectors, which has no E-values, and the targets' alignments with each other are made once. Domains of other folds and
+reversed proteins are false; proteins that are not
 reversed are neither true nor false. "first": the fraction of relatives above the first false hit, averaged over queries.
 "0.1", "1", "10": the fraction of all relatives found down to the E-value at which there are so many false hits a query.
 Levels exclude the finer ones. Intervals (95 %) are of a bootstrap over folds. "false hits at E ≤ 1": a query; 1 is promised.

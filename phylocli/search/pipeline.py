@@ -304,13 +304,11 @@ class _Search:
                     fix="write the table to a file in a folder that all machines see: phylocli embed FASTA -o FILE.parquet",
                 )
             )
-        if config.rerank is not None and not config.in_process:
+        if (config.rerank is not None or config.smooth_by in ("residues", "both")) and not config.in_process:
             device = targets.embedder.model.device if isinstance(targets, PreparedTable) else choose_device(config.device)
             if device.type != "cpu":
                 config = config.undivided(
-                    UsageError(
-                        "--jobs and --cluster align hits on processors only", fix="give --device cpu, or leave them out"
-                    )
+                    UsageError("--jobs and --cluster align on processors only", fix="give --device cpu, or leave them out")
                 )
         return config
 
