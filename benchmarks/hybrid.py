@@ -1,6 +1,7 @@
 """The hybrid bound on families: contrastive, autoencoder and hybrid models, trained alike, compared on three tasks.
 
     python benchmarks/hybrid.py train DATA -o FOLDER [--families 100] [--steps 2000] [--alphas 0,0.02,0.1,1] [--seeds 0]
+                                                     [--decoder autoregressive] [--whole]
     python benchmarks/hybrid.py evaluate DATA -o FOLDER [--profiles Pfam-A.hmm] [--held-out 8]
     python benchmarks/hybrid.py figures DATA -o FOLDER
     python benchmarks/hybrid.py speed DATA -o FOLDER
@@ -10,9 +11,12 @@ DATA is the folder of the evaluation sets. Everything stays in FOLDER: what was 
 `train` trains each α for as many steps, and a latent diffusion where there is a trained decoder; a fifth of the members of
 each family is held out as whole clades, and nothing is chosen by them. `evaluate` prints, for all models in FOLDER:
 reconstruction of held-out members; linear probes of y, w and z, fitted on training members (family, clan, composition) or on
-chains of the training split (secondary structure) and scored on held-out ones; rank correlation with patristic distance; and
-the task generation. `figures` draws interpolations as alignments, and prints the identities of their ends and the lengths of
-reconstructions. `speed` measures training and generation in CPU seconds.
+chains of the training split (secondary structure) and scored on held-out ones; rank correlation with patristic distance;
+reconstruction and probes of as many families of other clans, which no model was trained on (`unseen`); and the task
+generation. Values are means over seeds, and intervals resample families (or chains) and seeds; differences from contrast
+alone and from the autoencoder alone are of the same resampled families. `figures` draws interpolations as alignments, and
+prints the identities of their ends and the lengths of reconstructions. `speed` measures training and generation in CPU
+seconds.
 """
 
 from __future__ import annotations
@@ -21,7 +25,8 @@ import argparse
 import itertools
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +67,7 @@ LENGTHS = (40, 120)
 FEWEST_MEMBERS = 60
 OF_A_CLAN = 4
 HELD_OUT = 0.2
+REPLICATES = 200
 ALPHAS = (0.02, 0.0, 1.0, 0.1)
 SETTINGS: dict[str, object] = {
     "view.crop.min_fraction": 0.8,
@@ -77,23 +83,49 @@ SETTINGS: dict[str, object] = {
 """Of all variants, over the recipe `hybrid`."""
 
 
+def table_of(data: Path, name: str, fewest: int) -> pl.DataFrame:
+    """Return the short families of a set with enough members, by accession."""
+    table = pl.read_csv(data / "families" / f"{name}.tsv", separator="\t")
+    return table.filter(pl.col("model_length").is_between(*LENGTHS) & (pl.col("n_seqs") >= fewest)).sort("accession")
+
+
 def chosen_families(data: Path, number: int) -> list[str]:
     """Return accessions of short, large families: up to four of each clan that has several, then others, by accession."""
-    table = pl.read_csv(data / "families" / "train.tsv", separator="\t").filter(
-        pl.col("model_length").is_between(*LENGTHS) & (pl.col("n_seqs") >= FEWEST_MEMBERS)
-    )
+    table = table_of(data, "train", FEWEST_MEMBERS)
     clans = table.filter(pl.col("clan").is_not_null() & (pl.len().over("clan") > 1)).sort("clan", "accession")
     first = clans.group_by("clan", maintain_order=True).head(OF_A_CLAN)["accession"].to_list()
-    rest = [name for name in table.sort("accession")["accession"] if name not in first]
+    rest = [name for name in table["accession"] if name not in first]
     return [*first, *rest][:number]
 
 
-def prepare(data: Path, folder: Path, number: int) -> tuple[Path, Path]:
-    """Write the families with their trees, and the split: a fifth of the members is held out, as whole clades."""
-    families, split = folder / f"families-{number}.sto.gz", folder / f"split-{number}.parquet"
+def unseen_families(data: Path, number: int) -> dict[str, list[str]]:
+    """Return accessions of families of clans that no training family is of, by set: those of dev, then others of train."""
+    train = table_of(data, "train", 0)
+    seen = train.filter(pl.col("accession").is_in(chosen_families(data, number)))
+    dev = table_of(data, "dev", 0)["accession"].to_list()[:number]
+    others = train.filter(
+        ~pl.col("accession").is_in(seen["accession"].to_list())
+        & ~pl.col("clan").fill_null("").is_in(seen["clan"].drop_nulls().to_list())
+        & (pl.col("n_seqs") >= FEWEST_MEMBERS)
+    )
+    return {"dev": dev, "train": others["accession"].to_list()[: number - len(dev)]}
+
+
+def prepare(data: Path, folder: Path, number: int, unseen: bool = False) -> tuple[Path, Path]:
+    """Write the families with their trees, and the split: a fifth of the members is held out, as whole clades.
+
+    Args:
+        data: the evaluation sets.
+        folder: where the files are kept.
+        number: of families.
+        unseen: families that the models are not trained on; what is held out there is held out from the probes.
+    """
+    kind = "unseen-" * unseen
+    families, split = folder / f"{kind}families-{number}.sto.gz", folder / f"{kind}split-{number}.parquet"
     if not families.is_file():
-        names = {name.split(".")[0] for name in chosen_families(data, number)}
-        every = phylocli.read_families(data / "families" / "train.sto.gz")
+        of = unseen_families(data, number) if unseen else {"train": chosen_families(data, number)}
+        names = {name.split(".")[0] for chosen in of.values() for name in chosen}
+        every = (family for part in of for family in phylocli.read_families(data / "families" / f"{part}.sto.gz"))
         records = (family for family in every if family.accession in names)
         phylocli.write_families(phylocli.infer_trees(records, jobs=1), families)
     if not split.is_file():
@@ -111,13 +143,19 @@ def train(options: argparse.Namespace) -> None:
     """Train the models, and a latent diffusion for each that has a trained decoder."""
     folder = options.output
     families, split = prepare(options.data, folder, options.families)
+    own: dict[str, object] = {**SETTINGS, "decoder.name": options.decoder}
+    if options.decoder == "autoregressive":
+        own["decoder.dropout"] = 0.3
+    if options.whole:
+        own = {"view.name": "phylogenetic", **{key: value for key, value in own.items() if not key.startswith("view.")}}
+    kind = f"-{options.decoder}" * (options.decoder != "convolutional") + "-whole" * options.whole
     for seed, alpha in itertools.product(options.seeds, options.alphas):
-        run = folder / f"{variant(alpha)}-{options.steps}-seed{seed}"
+        run = folder / f"{variant(alpha)}{kind}-{options.steps}-seed{seed}"
         started = time.process_time()
         phylocli.train_model(
             [families], run, recipe="hybrid", steps=options.steps, seed=seed, device="cpu", resume=True,
             cache=folder / "cache", settings={
-                **SETTINGS, "objective.alpha": alpha, "batch.pairs": options.pairs, "validation.split": str(split)
+                **own, "objective.alpha": alpha, "batch.pairs": options.pairs, "validation.split": str(split)
             },
         )  # fmt: skip
         print(run.name, f"{time.process_time() - started:.0f} CPU s", flush=True)
@@ -143,11 +181,27 @@ def stored(path: Path, work: Callable[[], dict[str, list[float]]]) -> dict[str, 
     return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
-def with_interval(statistic: Callable[[np.ndarray], float], n: int, groups: np.ndarray | None = None) -> list[float]:
-    """Return a statistic of items 0 … n − 1, and its 95 % interval over 200 resamples of groups of them."""
-    value = statistic(np.arange(n))
-    low, high = np.quantile([statistic(index) for index in resamples(n, 200, 0, groups)], [0.025, 0.975])
-    return [float(value), float(low), float(high)]
+def resampled(statistic: Callable[[np.ndarray], float], n: int, groups: np.ndarray | None = None) -> list[float]:
+    """Return a statistic of items 0 … n − 1, and then of 200 resamples of groups of them, the same for every model."""
+    return [float(statistic(index)) for index in (np.arange(n), *resamples(n, REPLICATES, 0, groups))]
+
+
+def summary(seeds: Sequence[Sequence[float]], others: Sequence[Sequence[float]] = ()) -> tuple[float, float, float]:
+    """Return the mean over seeds and its 95 % interval over resampled families and seeds; with `others`, of the difference.
+
+    Args:
+        seeds: of each seed, what `resampled` returns.
+        others: the same of the model that is subtracted.
+    """
+    rng, draws, value = np.random.default_rng(0), np.zeros(REPLICATES), 0.0
+    for sign, of in ((1, seeds), (-1, others)):
+        if len(of):
+            array = np.array(of)
+            value += sign * array[:, 0].mean()
+            chosen = rng.integers(len(array), size=(len(array), REPLICATES))
+            draws += sign * array[chosen, 1 + np.arange(REPLICATES)].mean(0)
+    low, high = np.quantile(draws, [0.025, 0.975])
+    return float(value), float(low), float(high)
 
 
 def some_members(families: Path, split: Path, kept: dict[str, int]) -> list[tuple[str, str, str, str]]:
@@ -177,24 +231,17 @@ def reconstruction(model: Model, members: list[tuple[str, str, str, str]]) -> di
     )
     groups = np.unique([family for family, *_ in members], return_inverse=True)[1]
     return {
-        "identity": with_interval(lambda index: alike[index].mean(), len(found), groups),
-        "perplexity": with_interval(lambda index: np.exp(-nats[index].sum() / residues[index].sum()), len(found), groups),
+        "identity": resampled(lambda index: alike[index].mean(), len(found), groups),
+        "perplexity": resampled(lambda index: np.exp(-nats[index].sum() / residues[index].sum()), len(found), groups),
     }
 
 
-def probes(model: Model, members: list[tuple[str, str, str, str]], data: Path) -> dict[str, list[float]]:
-    """Return accuracies and R² of linear probes of y, w and z."""
+def probes(model: Model, members: list[tuple[str, str, str, str]], data: Path | None) -> dict[str, list[float]]:
+    """Return accuracies and R² of linear probes of y, w and z; of secondary structure, too, given the evaluation sets."""
     family, clan, part, letters = (np.array(column) for column in zip(*members, strict=True))
     z = vectors_of(model, letters.tolist())
     fit, test = part == "train", part == "validation"
     composition = np.array([[text.count(x) / len(text) for x in AMINO_ACIDS] for text in letters])
-    chains = pl.read_csv(data / "structures" / "chains.tsv.gz", separator="\t").filter(
-        pl.col("sequence").str.len_chars().is_between(40, 250)
-    )
-    few = pl.concat([chains.filter(pl.col("split") == x).sample(n, seed=0) for x, n in (("train", 1500), ("valid", 500))])
-    structure = np.array([[text.count("H") / len(text), text.count("E") / len(text)] for text in few["dssp"].to_list()])
-    of_chains = vectors_of(model, [text.upper() for text in few["sequence"].to_list()])
-    fit_chains = np.array(few["split"].to_list()) == "train"
     groups = np.unique(family[test], return_inverse=True)[1]
     found = {}
     for name in ("y", "w", "z"):
@@ -203,20 +250,34 @@ def probes(model: Model, members: list[tuple[str, str, str, str]], data: Path) -
         for level, labels in (("family", family), ("clan", clan)):
             probe = LogisticRegression(C=0.1, max_iter=100, tol=1e-2).fit(x[fit], labels[fit])
             correct = probe.predict(x[test]) == labels[test]
-            found[f"{name} {level}"] = with_interval(lambda k, c=correct: c[k].mean(), len(correct), groups)
-        for level, target, rows, given, by in (
-            ("composition", composition, fit, x, groups),
-            (
-                "structure", structure, fit_chains,
-                StandardScaler().fit(of_chains[fit_chains][:, at]).transform(of_chains[:, at]), None,
-            ),
-        ):  # fmt: skip
-            rest = test if level == "composition" else ~rows
-            predicted = RidgeCV(np.logspace(-1, 4, 6)).fit(given[rows], target[rows]).predict(given[rest])
-            found[f"{name} {level}"] = with_interval(
-                lambda k, p=predicted, t=target[rest]: r2_score(t[k], p[k]), int(rest.sum()), by
-            )
+            found[f"{name} {level}"] = resampled(lambda k, c=correct: c[k].mean(), len(correct), groups)
+        predicted = RidgeCV(np.logspace(-1, 4, 6)).fit(x[fit], composition[fit]).predict(x[test])
+        found[f"{name} composition"] = resampled(
+            lambda k, p=predicted, t=composition[test]: r2_score(t[k], p[k]), int(test.sum()), groups
+        )
+        if data is not None:
+            found[f"{name} structure"] = structure(model, data, at)
     return found
+
+
+@cache
+def chains(model: Model, data: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return latent vectors, contents of helix and strand, and which are for the fit, of chains of known structure."""
+    table = pl.read_csv(data / "structures" / "chains.tsv.gz", separator="\t").filter(
+        pl.col("sequence").str.len_chars().is_between(40, 250)
+    )
+    few = pl.concat([table.filter(pl.col("split") == x).sample(n, seed=0) for x, n in (("train", 1500), ("valid", 500))])
+    content = np.array([[text.count("H") / len(text), text.count("E") / len(text)] for text in few["dssp"].to_list()])
+    z = vectors_of(model, [text.upper() for text in few["sequence"].to_list()])
+    return z, content, np.array(few["split"].to_list()) == "train"
+
+
+def structure(model: Model, data: Path, at: slice) -> list[float]:
+    """Return R² of the contents of helix and strand of chains, from these features."""
+    z, content, fit = chains(model, data)
+    x = StandardScaler().fit(z[fit][:, at]).transform(z[:, at])
+    predicted, target = RidgeCV(np.logspace(-1, 4, 6)).fit(x[fit], content[fit]).predict(x[~fit]), content[~fit]
+    return resampled(lambda k: r2_score(target[k], predicted[k]), len(target))
 
 
 def patristic(model: Model, families: Path, split: Path) -> dict[str, list[float]]:
@@ -238,7 +299,7 @@ def patristic(model: Model, families: Path, split: Path) -> dict[str, list[float
             x = x / np.linalg.norm(x, axis=1, keepdims=True)
             found.append(float(spearmanr(1 - (x[i] * x[j]).sum(1), distance)[0]))
     arrays = {name: np.array(found) for name, found in values.items()}
-    return {f"{name} patristic": with_interval(lambda k, a=a: np.nanmean(a[k]), len(a)) for name, a in arrays.items()}
+    return {f"{name} patristic": resampled(lambda k, a=a: np.nanmean(a[k]), len(a)) for name, a in arrays.items()}
 
 
 def generated(folder: Path, families: Path, number: int) -> list[NamedSource]:
@@ -262,27 +323,70 @@ def generated(folder: Path, families: Path, number: int) -> list[NamedSource]:
     return found
 
 
+def of_unseen(found: dict[str, list[float]]) -> dict[str, list[float]]:
+    """Return results under the names of those of families that the models were not trained on."""
+    return {f"unseen: {column}": values for column, values in found.items()}
+
+
+def print_table(columns: Iterable[str], rows: dict[str, list[str]]) -> None:
+    """Print a Markdown table, a line for each row."""
+    names = list(columns)
+    print(f"\n| | {' | '.join(names)} |\n|---|{'---|' * len(names)}")
+    for name, cells in rows.items():
+        print(f"| {name} | {' | '.join(cells)} |", flush=True)
+
+
+def print_estimates(rows: dict[str, dict[str, list[list[float]]]]) -> None:
+    """Print means over seeds with intervals, a column for each model."""
+    metrics = list(dict.fromkeys(metric for row in rows.values() for metric in row))
+    names = [f"{name} ({len(next(iter(row.values())))})" for name, row in rows.items()]
+    cells = {m: ["{:.3f} ({:.3f}–{:.3f})".format(*summary(row[m])) for row in rows.values()] for m in metrics}
+    print_table(names, cells)
+
+
+def print_differences(rows: dict[str, dict[str, list[list[float]]]]) -> None:
+    """Print differences from contrast alone and from the autoencoder alone of as many steps; * where 0 is outside."""
+    for reference in ("contrastive", "autoencoder"):
+        pairs = {name: f"{reference}-{name.rpartition('-')[2]}" for name in rows}
+        pairs = {name: other for name, other in pairs.items() if other in rows and other != name}
+        cells: dict[str, list[str]] = {}
+        for metric in rows[next(iter(rows))]:
+            for name, other in pairs.items():
+                value, low, high = summary(rows[name][metric], rows[other][metric])
+                mark = "*" * (low > 0 or high < 0)
+                cells.setdefault(metric, []).append(f"{value:+.3f}{mark} ({low:+.3f} to {high:+.3f})")
+        if pairs:
+            print_table((f"{name} − {other}" for name, other in pairs.items()), cells)
+
+
 def evaluate(options: argparse.Namespace) -> None:
     """Print the tables."""
     folder, number = options.output, options.held_out
     families, split = prepare(options.data, folder, options.families)
+    unseen = prepare(options.data, folder, options.families, unseen=True)
     held_out = some_members(families, split, {"validation": number})
     members = some_members(families, split, {"train": 20, "validation": number})
-    rows = {}
+    new, new_members = (
+        some_members(*unseen, kept) for kept in ({"validation": number}, {"train": 20, "validation": number})
+    )
+    rows: dict[str, dict[str, list[list[float]]]] = {}
     for name, model in models_of(folder).items():
-        key = key_of(model.fingerprint, file_sha256(families), file_sha256(split), number)
-        at = folder / "results"
-        rows[name] = {
-            **stored(at / f"{name}-reconstruction-{key}.json", lambda m=model: reconstruction(m, held_out)),
-            **stored(at / f"{name}-probes-{key}.json", lambda m=model: probes(m, members, options.data)),
-            **stored(at / f"{name}-patristic-{key}.json", lambda m=model: patristic(m, families, split)),
+        key = key_of(model.fingerprint, *map(file_sha256, (families, split, *unseen)), number, REPLICATES)
+        work: dict[str, Callable[[], dict[str, list[float]]]] = {
+            "reconstruction": lambda m=model: reconstruction(m, held_out),
+            "probes": lambda m=model: probes(m, members, options.data),
+            "patristic": lambda m=model: patristic(m, families, split),
+            "unseen-reconstruction": lambda m=model: of_unseen(reconstruction(m, new)),
+            "unseen-probes": lambda m=model: of_unseen(probes(m, new_members, None)),
         }
+        for kind, task in work.items():
+            for column, values in stored(folder / "results" / f"{name}-{kind}-{key}.json", task).items():
+                rows.setdefault(name.rpartition("-seed")[0], {}).setdefault(column, []).append(values)
         print(name, flush=True)
-    columns = list(dict.fromkeys(column for row in rows.values() for column in row))
-    print(f"\n| | {' | '.join(rows)} |\n|---|{'---|' * len(rows)}")
-    for column in columns:
-        cells = [f"{row[column][0]:.3f} ({row[column][1]:.3f}–{row[column][2]:.3f})" for row in rows.values()]
-        print(f"| {column} | {' | '.join(cells)} |", flush=True)
+    print_estimates(rows)
+    print_differences(rows)
+    if not options.generated:
+        return
     some = folder / "generation.sto"
     phylocli.write_families(itertools.islice(phylocli.read_families(families), options.generated), some)
     sets = generated(folder, some, number)
@@ -373,7 +477,7 @@ def ends_of_interpolations(model: Model, members: list[tuple[str, str, str, str]
     for part in ("all", "y", "w"):
         lines = [interpolate(a, b, model, steps=2, part=part) for a, b in pairs]
         alike = np.array([identity(line[0].residues, line[1].residues, of="longer") for line in lines])
-        value, low, high = with_interval(lambda k, alike=alike: alike[k].mean(), len(alike))
+        value, low, high = summary([resampled(lambda k, alike=alike: alike[k].mean(), len(alike))])
         print(f"interpolation, {part}: identity of the ends {value:.2f} ({low:.2f}–{high:.2f}), {len(alike)} pairs")
 
 
@@ -455,8 +559,10 @@ def main() -> None:
     parser.add_argument("--diffusion-steps", type=int, default=2000)
     parser.add_argument("--alphas", type=numbers, default=list(ALPHAS))
     parser.add_argument("--seeds", type=lambda text: [int(part) for part in text.split(",")], default=[0])
+    parser.add_argument("--decoder", default="convolutional", help="of the models that are trained")
+    parser.add_argument("--whole", action="store_true", help="train on whole members, not on crops")
     parser.add_argument("--held-out", type=int, default=8, help="members of each family that are evaluated")
-    parser.add_argument("--generated", type=int, default=100, help="families of which sequences are generated")
+    parser.add_argument("--generated", type=int, default=100, help="families of which sequences are generated; 0: none")
     parser.add_argument("--profiles", help="HMMER3 profiles with gathering thresholds")
     parser.add_argument("--model", default="hybrid-0.02-2000-seed0", help="of the figures")
     parser.add_argument("--pairs-of", nargs="+", default=[], help="families of the figures; by default the first two")

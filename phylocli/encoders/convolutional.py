@@ -8,7 +8,7 @@ with the dilations 1, 2, 4, … repeating in cycles. This is ByteNet's residual 
 1610.10099) as used by CARP for proteins (Yang, Fusi & Lu 2024, doi:10.1016/j.cels.2024.01.008), with the convolution and the
 expansion merged into one wide product: two large matrix products per block instead of three narrow ones, and a third of the
 normalisations, which is faster on CPUs. The convolution is a gather of shifted rows and one matrix product, on residues
-only, so padding costs nothing.
+only, so padding costs nothing. In training on a CPU it is done piece by piece (`base/convolution.py`).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from phylocli.core.alphabet import VOCABULARY_SIZE
 from phylocli.core.errors import UsageError
 from phylocli.encoders.base.activation_checkpointing import checkpointed
 from phylocli.encoders.base.batch import Layout
+from phylocli.encoders.base.convolution import convolve
 from phylocli.encoders.base.inputs import input_layer
 
 PRESETS: dict[str, dict[str, object]] = {
@@ -49,6 +50,9 @@ class Block(nn.Module):
         h = self.norm(x)
         if torch.is_autocast_enabled(h.device.type):
             h = h.to(torch.get_autocast_dtype(h.device.type))  # halves the memory traffic of the gather
+        if layout.rows is not None and torch.is_grad_enabled():
+            weight, bias = self.look.weight.to(h.dtype), self.look.bias.to(h.dtype)
+            return x + self.back(F.gelu(convolve(h, weight, bias, layout.neighbours(self.offsets))))
         h = F.pad(h, (0, 0, 0, 1))  # row T: positions beyond the ends of a sequence
         taps = F.embedding(layout.neighbours(self.offsets), h, padding_idx=len(layout))
         return x + self.back(F.gelu(self.look(taps.flatten(1))))
