@@ -1,19 +1,20 @@
 """What a cluster costs: overhead of each engine, the limits of the scheduler, memory, and random kills.
 
     python benchmarks/scale.py overhead [--workers 2] [--seconds 0.001,0.01,0.1,1,10]
-    python benchmarks/scale.py workers [--counts 10,100,1000] [--seconds 1]
+    python benchmarks/scale.py workers [--counts 10,100,1000] [--seconds 1,0.1,0.01]
     python benchmarks/scale.py memory [--pieces 25000]
     python benchmarks/scale.py search [--rows 100000,1000000,10000000] [--graphs-up-to 100000] [--dimension 64]
     python benchmarks/scale.py kills [--kills 50] [--families 2000] [--of worker,scheduler,client] [--engines dask]
 
 Pieces sleep, so that the figures are those of the engines and not of a busy machine; the load is printed beside them.
-`workers` runs all workers in one process, as threads: the limit that it shows is that of scheduler and client together,
-which share the core with them, and so a lower bound.
+`workers` runs all workers as threads of another process. Its limit is that of scheduler and client, which are one process, as
+with `--cluster slurm`: one core, so that the CPU time of a piece there is the inverse of the highest rate, whatever the load.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import contextlib
 import functools
 import hashlib
@@ -68,14 +69,19 @@ def timed_together(seconds: float, count: int, workers: int, **engine: object) -
 
 def timed(work: Work[int, int], count: int, before: int, after: int, **engine: object) -> float:
     """Return the wall seconds of so many results, in the middle of others."""
+    return measured(work, count, before, after, **engine)[1]
+
+
+def measured(work: Work[int, int], count: int, before: int, after: int, **engine: object) -> tuple[float, float]:
+    """Return the CPU seconds of this process and the wall seconds of so many results, in the middle of others."""
     pieces = ((f"p{i}", i) for i in range(before + count + after))
     with contextlib.closing(run_pieces(work, pieces, **engine)) as results:  # type: ignore[arg-type]
         for _ in range(before):
             next(results)
-        start = time.perf_counter()
+        cpu, start = time.process_time(), time.perf_counter()
         for _ in range(count):
             next(results)
-        return time.perf_counter() - start
+        return time.process_time() - cpu, time.perf_counter() - start
 
 
 def overhead(options: argparse.Namespace) -> None:
@@ -90,25 +96,76 @@ def overhead(options: argparse.Namespace) -> None:
         print(f"{seconds:g}\t{count}\t{ideal:.2f}\t{pool:.2f}\t{dask:.2f}\t{rates}\t{dask / pool - 1:+.1%}", flush=True)
 
 
+QUIET = {
+    "distributed.worker.profile.enabled": False,
+    "distributed.worker.memory.terminate": False,
+    # Each worker looks at its process every half second: its open files, of which there are thousands if all share one.
+    "distributed.admin.system-monitor.interval": "1h",
+    "distributed.admin.tick.interval": "1h",
+    "logging": {"distributed": "critical"},
+}
+"""Settings without the work of workers that would each have a machine of its own."""
+
+
+def fleet(options: argparse.Namespace) -> None:
+    """Be all workers of a scheduler, as threads of this process, until standard input ends."""
+    import dask
+    from distributed import Worker
+
+    async def run() -> None:
+        started: list[Any] = []
+        for start in range(0, options.count, 20):
+            new = [
+                Worker(options.address, nthreads=1, name=str(start + i), memory_limit=0, dashboard=False)
+                for i in range(min(20, options.count - start))
+            ]
+            started += await asyncio.gather(*new)
+        print("started", flush=True)
+        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+        os._exit(0)  # closing them one after another would take minutes
+
+    dask.config.set({**QUIET, "distributed.comm.timeouts.connect": "600s"})
+    asyncio.run(run())
+
+
+def cpu_seconds(process: int) -> float:
+    """Return the CPU time that another process has taken."""
+    fields = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def workers(options: argparse.Namespace) -> None:
-    """The same call on more and more workers."""
+    """The same call on more and more workers, which are in another process."""
     import dask
     from distributed import LocalCluster
 
-    print("workers\tpieces\tseconds a piece\twall s\tpieces/s\tideal pieces/s\tefficiency\tmemory MB")
+    dask.config.set(QUIET)
+    print(
+        "workers\tseconds a piece\tpieces\tstart s\twall s\tpieces/s\tideal pieces/s\tscheduler and client, CPU ms/piece"
+        "\tpieces per CPU s\tworkers, CPU ms/piece\tmemory MB"
+    )
     for count in map(int, options.counts.split(",")):
-        with dask.config.set({"distributed.scheduler.allowed-failures": 0, "distributed.worker.profile.enabled": False}):
-            cluster = LocalCluster(
-                n_workers=count, threads_per_worker=1, processes=False, dashboard_address=None, memory_limit=0
-            )
-        pieces = count * options.rounds
-        work = Work(functools.partial(nap, options.seconds))
-        wall = timed(work, pieces, count, count, cluster=cluster.scheduler_address)
-        ideal = count / options.seconds
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        row = f"{wall:.1f}\t{pieces / wall:,.0f}\t{ideal:,.0f}\t{pieces / wall / ideal:.0%}\t{memory:,.0f}"
-        print(f"{count}\t{pieces}\t{options.seconds:g}\t{row}", flush=True)
+        begun = time.perf_counter()
+        with dask.config.set({"distributed.scheduler.allowed-failures": 0}):
+            cluster = LocalCluster(n_workers=0, processes=True, dashboard_address=None, host="127.0.0.1")
+        command = [sys.executable, __file__, "fleet", cluster.scheduler_address, str(count)]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        assert process.stdout is not None
+        while process.stdout.readline() not in (b"started\n", b""):
+            pass
+        begun = time.perf_counter() - begun
+        for seconds in map(float, options.seconds.split(",")):
+            pieces = max(count, min(count * options.rounds, int(count * options.budget / seconds), options.most))
+            work = Work(functools.partial(nap, seconds))
+            cpu_of_workers = cpu_seconds(process.pid)
+            cpu, wall = measured(work, pieces, 2 * count, count, cluster=cluster.scheduler_address)
+            memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+            cpu_of_workers = (cpu_seconds(process.pid) - cpu_of_workers) / (pieces + 3 * count)
+            row = f"{begun:.0f}\t{wall:.1f}\t{pieces / wall:,.0f}\t{count / seconds:,.0f}\t{1000 * cpu / pieces:.2f}"
+            print(f"{count}\t{seconds:g}\t{pieces}\t{row}\t{pieces / cpu:,.0f}\t{1000 * cpu_of_workers:.2f}\t{memory:,.0f}", flush=True)
         close_clusters()
+        process.kill()
+        process.wait()
         cluster.close()
 
 
@@ -392,9 +449,15 @@ def main() -> None:
     part.set_defaults(function=overhead)
     part = parts.add_parser("workers")
     part.add_argument("--counts", default="10,100,1000")
-    part.add_argument("--seconds", type=float, default=1)
-    part.add_argument("--rounds", type=int, default=20, help="pieces for each worker")
+    part.add_argument("--seconds", default="1,0.1,0.01")
+    part.add_argument("--rounds", type=int, default=20, help="pieces for each worker, at most")
+    part.add_argument("--budget", type=float, default=20, help="seconds of ideal time for a row")
+    part.add_argument("--most", type=int, default=20_000, help="pieces of a row")
     part.set_defaults(function=workers)
+    part = parts.add_parser("fleet")
+    part.add_argument("address")
+    part.add_argument("count", type=int)
+    part.set_defaults(function=fleet)
     part = parts.add_parser("memory")
     part.add_argument("--pieces", type=int, default=25_000)
     part.set_defaults(function=memory)
@@ -417,7 +480,8 @@ def main() -> None:
     part.add_argument("--seed", type=int, default=0)
     part.set_defaults(function=kills)
     options = parser.parse_args()
-    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
+    if options.function is not fleet:
+        print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     options.function(options)
 
 

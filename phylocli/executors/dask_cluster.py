@@ -37,8 +37,9 @@ REFRESH = 1.0
 """Seconds between two looks at the workers."""
 
 STRANDED = 5.0
-"""Seconds after which a bundle that no worker has is submitted again, if workers are idle. Dask does not look again for a
-worker for what was submitted, or given back by a worker that left, while none was accepted."""
+"""Seconds after which a bundle that no worker has is submitted again, if workers are idle and none has started anything for
+as long: a busy scheduler also leaves workers idle. Dask does not look again for a worker for what was submitted, or given back
+by a worker that left, while none was accepted."""
 
 RESTORED_MOST = 60.0
 """Longest time in seconds between two attempts to start lost workers of this machine again. The first comes at once, each
@@ -190,7 +191,7 @@ class DaskCluster:
         self._refused: dict[str, str] = {}
         self._accepted: set[str] = set()
         self._looked = 0.0
-        self._last_worker = time.monotonic()
+        self._last_worker = self._last_start = time.monotonic()
         self._dashboard = ""
         self._lock = threading.Lock()
 
@@ -329,14 +330,16 @@ class DaskCluster:
             for bundle in self._bundles.values():
                 if bundle.worker in self._accepted:
                     bundle.seen = now
-            running = len(self._bundles) - len(waiting)
-        if running >= len(self._accepted):
+            idle = len(self._accepted) - (len(self._bundles) - len(waiting))
+            quiet = now - self._last_start
+        if idle <= 0 or quiet <= STRANDED:
             return
-        for ticket, bundle in waiting.items():
-            if now - bundle.seen > STRANDED:
-                self._tickets.pop(bundle.future.key, None)
-                self._client.cancel([bundle.future])
-                self._submit(ticket, bundle.arguments)
+        stranded = [(ticket, bundle) for ticket, bundle in waiting.items() if now - bundle.seen > STRANDED][:idle]
+        if stranded:
+            self._client.cancel([bundle.future for _, bundle in stranded])
+        for ticket, bundle in stranded:
+            self._tickets.pop(bundle.future.key, None)
+            self._submit(ticket, bundle.arguments)
 
     def _expect_workers(self) -> None:
         """Raise an error if all workers have been lost, and no others come."""
@@ -355,11 +358,13 @@ class DaskCluster:
         """Take an event of a worker; called by the client's own thread."""
         if "started" in message:
             with self._lock:
+                self._last_start = time.monotonic()
                 bundle = self._bundles.get(message["started"])
                 if bundle is not None:
                     bundle.starts += 1
                     bundle.worker = message["worker"]
-        elif "refused" in message and message["refused"] not in self._refused:
+            return
+        if "refused" in message and message["refused"] not in self._refused:
             self._refused[message["refused"]] = message["why"]
             logger.warning(f"the worker {message['refused']} is not used: {message['why']}")
         self._looked = 0.0
