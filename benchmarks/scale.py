@@ -7,8 +7,8 @@
     python benchmarks/scale.py kills [--kills 50] [--families 2000] [--of worker,scheduler,client] [--engines dask]
 
 Pieces sleep, so that the figures are those of the engines and not of a busy machine; the load is printed beside them.
-`workers` runs all workers as threads of another process. Its limit is that of scheduler and client, which are one process, as
-with `--cluster slurm`: one core, so that the CPU time of a piece there is the inverse of the highest rate, whatever the load.
+`workers` runs all workers as threads of another process. Its limit is that of scheduler and client, which are one process
+with one core, as with `--cluster slurm`: CPU time for a piece there is the inverse of the highest rate, whatever the load.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ import asyncio
 import contextlib
 import functools
 import hashlib
+import importlib
 import json
+import multiprocessing
+import multiprocessing.process
 import os
 import random
 import resource
@@ -99,9 +102,11 @@ def overhead(options: argparse.Namespace) -> None:
 QUIET = {
     "distributed.worker.profile.enabled": False,
     "distributed.worker.memory.terminate": False,
-    # Each worker looks at its process every half second: its open files, of which there are thousands if all share one.
     "distributed.admin.system-monitor.interval": "1h",
+    "distributed.admin.system-monitor.disk": False,
+    "distributed.admin.system-monitor.gil.enabled": False,
     "distributed.admin.tick.interval": "1h",
+    "distributed.diagnostics.nvml": False,
     "logging": {"distributed": "critical"},
 }
 """Settings without the work of workers that would each have a machine of its own."""
@@ -110,7 +115,27 @@ QUIET = {
 def fleet(options: argparse.Namespace) -> None:
     """Be all workers of a scheduler, as threads of this process, until standard input ends."""
     import dask
+    import psutil
     from distributed import Worker
+
+    # Each worker would count the open files of its process, of which there are thousands if all share one, and report them.
+    psutil.Process.num_fds = lambda self: 0
+    metrics: dict[str, Any] = {
+        "task_counts": {},
+        "bandwidth": {"total": 100_000_000, "workers": {}, "types": {}},
+        "digests_total_since_heartbeat": {},
+        "managed_bytes": 0,
+        "spilled_bytes": {"memory": 0, "disk": 0},
+        "event_loop_interval": 0.02,
+        "cpu": 0.0,
+        "memory": 0,
+        "time": 0.0,
+    }
+
+    async def reported(worker: Worker) -> dict[str, Any]:
+        return {**metrics, "time": time.time()}
+
+    Worker.get_metrics = reported
 
     async def run() -> None:
         started: list[Any] = []
@@ -147,7 +172,7 @@ def workers(options: argparse.Namespace) -> None:
     for count in map(int, options.counts.split(",")):
         begun = time.perf_counter()
         with dask.config.set({"distributed.scheduler.allowed-failures": 0}):
-            cluster = LocalCluster(n_workers=0, processes=True, dashboard_address=None, host="127.0.0.1")
+            cluster = LocalCluster(n_workers=0, processes=True, dashboard_address="127.0.0.1:0", host="127.0.0.1")
         command = [sys.executable, __file__, "fleet", cluster.scheduler_address, str(count)]
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         assert process.stdout is not None
@@ -157,12 +182,13 @@ def workers(options: argparse.Namespace) -> None:
         for seconds in map(float, options.seconds.split(",")):
             pieces = max(count, min(count * options.rounds, int(count * options.budget / seconds), options.most))
             work = Work(functools.partial(nap, seconds))
-            cpu_of_workers = cpu_seconds(process.pid)
+            before = cpu_seconds(process.pid)
             cpu, wall = measured(work, pieces, 2 * count, count, cluster=cluster.scheduler_address)
             memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-            cpu_of_workers = (cpu_seconds(process.pid) - cpu_of_workers) / (pieces + 3 * count)
+            fleet_cpu = (cpu_seconds(process.pid) - before) / (pieces + 3 * count)
             row = f"{begun:.0f}\t{wall:.1f}\t{pieces / wall:,.0f}\t{count / seconds:,.0f}\t{1000 * cpu / pieces:.2f}"
-            print(f"{count}\t{seconds:g}\t{pieces}\t{row}\t{pieces / cpu:,.0f}\t{1000 * cpu_of_workers:.2f}\t{memory:,.0f}", flush=True)
+            row += f"\t{pieces / cpu:,.0f}\t{1000 * fleet_cpu:.2f}\t{memory:,.0f}"
+            print(f"{count}\t{seconds:g}\t{pieces}\t{row}", flush=True)
         close_clusters()
         process.kill()
         process.wait()
@@ -339,41 +365,74 @@ def alive(process: int) -> bool:
         return False
 
 
+FORKS = multiprocessing.get_context("forkserver")
+"""Starts commands, schedulers and workers as forks of a process that has imported what they need, without the seconds of CPU
+time that each start takes."""
+
+LOADED = ["__main__", "phylocli.cli", "phylocli.cli.tree", "phylocli.tree", "distributed.cli.dask_worker"]
+
+
+def program(words: list[str], log: str) -> None:
+    """Be a command of phylocli, or `dask scheduler` or `dask worker`."""
+    with Path(log).open("ab") as stream:
+        os.dup2(stream.fileno(), 1)
+        os.dup2(stream.fileno(), 2)
+    sys.argv = words
+    if words[0] == "phylocli":
+        from phylocli.cli import main as run
+    else:
+        run = importlib.import_module(f"distributed.cli.dask_{words[0]}").main
+    run()
+
+
+def started(words: list[str], log: Path) -> multiprocessing.process.BaseProcess:
+    """Start a program."""
+    process = FORKS.Process(target=program, args=(words, str(log)))
+    process.start()
+    return process
+
+
+def ended(process: multiprocessing.process.BaseProcess) -> int | None:
+    """Wait for the end of a process; return its exit code."""
+    process.join()
+    return process.exitcode
+
+
 class Scheduler:
     """A scheduler with workers, all of which can be killed and started again."""
 
     def __init__(self, folder: Path, count: int) -> None:
-        self.folder, self.count, self.processes = folder, count, list[subprocess.Popen[bytes]]()
+        self.folder, self.count, self.processes = folder, count, list[multiprocessing.process.BaseProcess]()
         self.start()
 
     def start(self) -> None:
         """Start a new one."""
         for process in self.processes:
             process.kill()
-            process.wait()
-        file = self.folder / "scheduler.json"
+            process.join()
+        file, log = self.folder / "scheduler.json", self.folder / "scheduler.log"
         file.unlink(missing_ok=True)
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": self.folder}
-        script = "from distributed.cli.dask_{} import main; main()"
-        command = [sys.executable, "-c", script.format("scheduler"), "--host", "127.0.0.1", "--port", "0", "--no-dashboard"]
-        self.processes = [subprocess.Popen([*command, "--scheduler-file", str(file)], **quiet)]  # type: ignore[call-overload]
+        command = ["scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(file)]
+        self.processes = [started(command, log)]
         while not (file.exists() and file.read_text().endswith("}")):
-            time.sleep(0.05)
+            time.sleep(0.02)
         self.address = json.loads(file.read_text())["address"]
-        worker = [sys.executable, "-c", script.format("worker"), self.address, "--nthreads", "1", "--no-dashboard"]
-        self.processes += [subprocess.Popen(worker, **quiet) for _ in range(self.count)]  # type: ignore[call-overload]
+        worker = ["worker", self.address, "--nthreads", "1", "--no-nanny", "--no-dashboard"]
+        worker += ["--local-directory", str(self.folder)]
+        self.processes += [started(worker, log) for _ in range(self.count)]
 
     def close(self) -> None:
         """End all."""
         for process in self.processes:
             process.terminate()
         for process in self.processes:
-            process.wait()
+            process.join()
 
 
 def kills(options: argparse.Namespace) -> None:
     """Random SIGKILLs while trees are inferred; the output must be that of an undisturbed run, and no process may remain."""
     rng = random.Random(options.seed)
+    FORKS.set_forkserver_preload(LOADED)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         families, log = folder / "families.sto", folder / "log"
@@ -385,54 +444,51 @@ def kills(options: argparse.Namespace) -> None:
         print("killed\tengine\tkills\truns\tseconds\tfamilies\tsame bytes\tprocesses left")
         for kind in options.of.split(","):
             for engine in options.engines.split(",") if kind != "scheduler" else ("dask",):
-                output, start, count, started = folder / f"{kind}-{engine}.sto", time.monotonic(), 0, 0
+                output, start, count, runs = folder / f"{kind}-{engine}.sto", time.monotonic(), 0, 0
                 scheduler = Scheduler(folder, 2) if kind == "scheduler" else None
                 seen: set[int] = set()
                 while True:
                     where = ["--jobs", "2"] if engine == "processes" else ["--cluster", "local:2"]
                     if scheduler is not None:
                         where = ["--cluster", scheduler.address]
-                    with log.open("ab") as stream:
-                        process = subprocess.Popen([*PHYLOCLI, *tree, *where, "-o", str(output)], stderr=stream)
-                    started += 1
+                    process = started(["phylocli", *tree, *where, "-o", str(output)], log)
+                    runs += 1
                     # A kill must let some families complete, or a run never ends: after the first has been written down.
                     journal = Path(f"{output}.partial")
                     size = journal.stat().st_size if journal.exists() else 0
-                    while (
-                        process.poll() is None and count < options.kills and time.monotonic() < start + 60 * options.minutes
-                    ):
+                    while process.is_alive() and count < options.kills and time.monotonic() < start + 60 * options.minutes:
                         for parent in [process, *(scheduler.processes if scheduler is not None else [])]:
-                            seen |= set(children(parent.pid))
+                            seen |= set(children(parent.pid or 0))
                         if not journal.exists() or journal.stat().st_size <= size:
                             time.sleep(0.02)
                             continue
                         time.sleep(rng.uniform(0, options.pause))
                         size = journal.stat().st_size if journal.exists() else 0
                         victims = {
-                            "client": [process.pid],
-                            "worker": [child for child in children(process.pid) if is_worker(child)],
-                            "scheduler": [] if scheduler is None else [scheduler.processes[0].pid],
+                            "client": [process.pid or 0],
+                            "worker": [child for child in children(process.pid or 0) if is_worker(child)],
+                            "scheduler": [] if scheduler is None else [scheduler.processes[0].pid or 0],
                         }[kind]
-                        if not victims or process.poll() is not None:
+                        if not victims or not process.is_alive():
                             continue
                         os.kill(rng.choice(victims), signal.SIGKILL)
-                        if kind == "client" and process.wait() != -signal.SIGKILL:
+                        if kind == "client" and ended(process) != -signal.SIGKILL:
                             continue  # it had just ended
                         count += 1
                         print(f"kill {count}", file=sys.stderr, flush=True)
                         if kind == "scheduler":
-                            process.wait()
+                            process.join()
                             assert scheduler is not None
                             scheduler.start()
                             break
-                    if process.wait() == 0:
+                    if ended(process) == 0:
                         break
                 if scheduler is not None:
                     scheduler.close()
                 time.sleep(2)
                 same = hashlib.sha256(output.read_bytes()).hexdigest() == wanted
                 left = sum(alive(child) for child in seen)
-                row = f"{count}\t{started}\t{time.monotonic() - start:.0f}\t{output.read_text().count('//' + chr(10))}"
+                row = f"{count}\t{runs}\t{time.monotonic() - start:.0f}\t{output.read_text().count('//' + chr(10))}"
                 print(f"{kind}\t{engine}\t{row}\t{same}\t{left}", flush=True)
                 if not same or left:
                     print(log.read_text()[-3000:], file=sys.stderr)

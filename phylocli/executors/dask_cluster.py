@@ -38,8 +38,8 @@ REFRESH = 1.0
 
 STRANDED = 5.0
 """Seconds after which a bundle that no worker has is submitted again, if workers are idle and none has started anything for
-as long: a busy scheduler also leaves workers idle. Dask does not look again for a worker for what was submitted, or given back
-by a worker that left, while none was accepted."""
+as long: a busy scheduler also leaves workers idle. Dask does not look again for a worker for what was submitted, or given
+back by a worker that left, while none was accepted."""
 
 RESTORED_MOST = 60.0
 """Longest time in seconds between two attempts to start lost workers of this machine again. The first comes at once, each

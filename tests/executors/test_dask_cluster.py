@@ -126,6 +126,26 @@ def test_check_of_workers_that_did_not_reach_the_scheduler_is_sent_again(monkeyp
     assert not errors
 
 
+def greedy(number: int) -> int:
+    """Use more memory than a worker has, until the worker is ended; others use little."""
+    if number == 3:
+        held = bytearray(1 << 30)
+        held[:: 1 << 12] = bytes(len(held) >> 12)  # so that every page is there
+        time.sleep(100)
+    return number
+
+
+@pytest.mark.slow
+def test_piece_that_needs_more_memory_than_a_worker_has_fails_and_the_others_complete(tmp_path: Path) -> None:
+    cluster = tmp_path / "cluster.toml"
+    cluster.write_text('type = "local"\nworkers = 2\nmemory = "700 MB"\n')
+    found = dict(run_pieces(Work(greedy, fix="buy memory"), [(f"p{i}", i) for i in range(8)], cluster=str(cluster)))
+    failure = found.pop("p3")
+    assert isinstance(failure, PhylocliError)
+    assert (failure.what, failure.fix) == ("p3: 3 workers died on it", "buy memory")
+    assert list(found.values()) == [0, 1, 2, 4, 5, 6, 7]
+
+
 class Stopped:
     """A client of which the test needs only that nothing is asked of it."""
 
