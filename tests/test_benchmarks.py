@@ -180,6 +180,33 @@ def test_generated_sequences_of_other_options_are_not_taken_for_these(tmp_path: 
     assert counts == [[1, 1], [2, 2], [4, 4], [1, 1]]
 
 
+def test_families_that_hybrid_models_did_not_see_share_no_clan_with_those_they_did(tmp_path: Path) -> None:
+    hybrid = script("hybrid")
+    (tmp_path / "families").mkdir()
+    for part, rows in {
+        "train": [
+            "PF1\tCL1\t90\t60", "PF2\tCL1\t80\t70", "PF3\t\t80\t70", "PF4\tCL1\t80\t30", "PF5\tCL2\t80\t70",
+            "PF6\t\t500\t70",
+        ],
+        "dev": ["PF7\tCL3\t80\t20", "PF8\tCL3\t300\t20"],
+    }.items():  # fmt: skip
+        table = "\n".join(["accession\tclan\tmodel_length\tn_seqs", *rows])
+        (tmp_path / "families" / f"{part}.tsv").write_text(table)
+    assert hybrid.chosen_families(tmp_path, 3) == ["PF1", "PF2", "PF3"]
+    assert hybrid.unseen_families(tmp_path, 3) == {"dev": ["PF7"], "train": ["PF5"]}
+
+
+def test_intervals_of_seeds_and_of_differences() -> None:
+    summary, n = script("hybrid").summary, 200
+    families = np.random.default_rng(0).normal(size=n).tolist()
+    alike = [[0.5, *(0.5 + np.array(families))], [0.7, *(0.7 + np.array(families))]]
+    value, low, high = summary(alike)
+    assert value == pytest.approx(0.6)
+    assert low < -0.5 < 1.5 < high
+    # the variation among families cancels, that among seeds stays
+    assert summary(alike, [[0.0, *families]]) == pytest.approx((0.6, 0.5, 0.7))
+
+
 def test_one_script_makes_every_figure_of_the_page_on_infomax(
     simulated_file: Callable[..., Path],
     tmp_path: Path,
