@@ -107,6 +107,7 @@ QUIET = {
     "distributed.admin.system-monitor.gil.enabled": False,
     "distributed.admin.tick.interval": "1h",
     "distributed.diagnostics.nvml": False,
+    "distributed.scheduler.worker-ttl": None,
     "logging": {"distributed": "critical"},
 }
 """Settings without the work of workers that would each have a machine of its own."""
@@ -118,24 +119,14 @@ def fleet(options: argparse.Namespace) -> None:
     import psutil
     from distributed import Worker
 
-    # Each worker would count the open files of its process, of which there are thousands if all share one, and report them.
+    # Each worker would count the open files of its process, of which there are thousands if all share one.
     psutil.Process.num_fds = lambda self: 0
-    metrics: dict[str, Any] = {
-        "task_counts": {},
-        "bandwidth": {"total": 100_000_000, "workers": {}, "types": {}},
-        "digests_total_since_heartbeat": {},
-        "managed_bytes": 0,
-        "spilled_bytes": {"memory": 0, "disk": 0},
-        "event_loop_interval": 0.02,
-        "cpu": 0.0,
-        "memory": 0,
-        "time": 0.0,
-    }
 
-    async def reported(worker: Worker) -> dict[str, Any]:
-        return {**metrics, "time": time.time()}
+    async def silent(worker: Worker) -> None:
+        """Send no heartbeat: those of all workers of one process would take all of its time."""
 
-    Worker.get_metrics = reported
+    if options.silent:
+        Worker.heartbeat = silent
 
     async def run() -> None:
         started: list[Any] = []
@@ -173,7 +164,7 @@ def workers(options: argparse.Namespace) -> None:
         begun = time.perf_counter()
         with dask.config.set({"distributed.scheduler.allowed-failures": 0}):
             cluster = LocalCluster(n_workers=0, processes=True, dashboard_address="127.0.0.1:0", host="127.0.0.1")
-        command = [sys.executable, __file__, "fleet", cluster.scheduler_address, str(count)]
+        command = [sys.executable, __file__, "fleet", cluster.scheduler_address, str(count), *["--silent"] * options.silent]
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         assert process.stdout is not None
         while process.stdout.readline() not in (b"started\n", b""):
@@ -508,11 +499,13 @@ def main() -> None:
     part.add_argument("--seconds", default="1,0.1,0.01")
     part.add_argument("--rounds", type=int, default=20, help="pieces for each worker, at most")
     part.add_argument("--budget", type=float, default=20, help="seconds of ideal time for a row")
+    part.add_argument("--silent", action="store_true", help="without heartbeats of workers")
     part.add_argument("--most", type=int, default=20_000, help="pieces of a row")
     part.set_defaults(function=workers)
     part = parts.add_parser("fleet")
     part.add_argument("address")
     part.add_argument("count", type=int)
+    part.add_argument("--silent", action="store_true")
     part.set_defaults(function=fleet)
     part = parts.add_parser("memory")
     part.add_argument("--pieces", type=int, default=25_000)

@@ -34,7 +34,10 @@ AHEAD = 2
 """Number of bundles under way for each worker, so that the next one is there when one has ended."""
 
 REFRESH = 1.0
-"""Seconds between two looks at the workers."""
+"""Seconds between two looks at the workers; more if a look takes long, as with a thousand of them."""
+
+REFRESH_MOST = 20.0
+"""Longest time in seconds between two looks."""
 
 STRANDED = 5.0
 """Seconds after which a bundle that no worker has is submitted again, if workers are idle and none has started anything for
@@ -191,6 +194,7 @@ class DaskCluster:
         self._refused: dict[str, str] = {}
         self._accepted: set[str] = set()
         self._looked = 0.0
+        self._refresh = REFRESH
         self._last_worker = self._last_start = time.monotonic()
         self._dashboard = ""
         self._lock = threading.Lock()
@@ -256,7 +260,7 @@ class DaskCluster:
     @property
     def capacity(self) -> int:
         """Some bundles for each worker; enough for those that an adaptive cluster may get."""
-        if time.monotonic() - self._looked > REFRESH:
+        if time.monotonic() - self._looked > self._refresh:
             self._look()
         adapted = self._config.adapt[1] if self._config.adapt else 0
         return AHEAD * max(1, self.workers, adapted)
@@ -300,7 +304,7 @@ class DaskCluster:
                     self._completed.thread_condition.wait(0.1)
                     if self._client.status != "running" and not self._completed.has_ready():
                         raise _lost()
-            if time.monotonic() - self._looked > REFRESH:
+            if time.monotonic() - self._looked > self._refresh:
                 self._look()
                 self._submit_stranded()
                 self._expect_workers()
@@ -370,15 +374,16 @@ class DaskCluster:
         self._looked = 0.0
 
     def _look(self) -> None:
+        begun = time.monotonic()
         try:
             known = self._client.scheduler_info(n_workers=-1)["workers"]
         except OSError as error:  # which asks the scheduler
             raise _lost() from error
         loop = self._client.loop
         assert loop is not None
-        loop.add_callback(self._client._update_scheduler_info, n_workers=-1)
         self._accepted = {address for address, found in known.items() if found.get("resources", {}).get(self._name)}
         self._looked = time.monotonic()
+        self._refresh = min(max(REFRESH, 20 * (self._looked - begun)), REFRESH_MOST)
         expected = self._config.expected_workers
         if self._config.type == "local":
             if len(known) < expected:
