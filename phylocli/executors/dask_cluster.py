@@ -374,7 +374,7 @@ class DaskCluster:
         self._looked = 0.0
 
     def _look(self) -> None:
-        begun = time.monotonic()
+        begun = self._looked = time.monotonic()  # an event that comes meanwhile asks for another look
         try:
             known = self._client.scheduler_info(n_workers=-1)["workers"]
         except OSError as error:  # which asks the scheduler
@@ -382,8 +382,7 @@ class DaskCluster:
         loop = self._client.loop
         assert loop is not None
         self._accepted = {address for address, found in known.items() if found.get("resources", {}).get(self._name)}
-        self._looked = time.monotonic()
-        self._refresh = min(max(REFRESH, 20 * (self._looked - begun)), REFRESH_MOST)
+        self._refresh = min(max(REFRESH, 20 * (time.monotonic() - begun)), REFRESH_MOST)
         expected = self._config.expected_workers
         if self._config.type == "local":
             if len(known) < expected:
