@@ -33,8 +33,8 @@ globals().pop("__lazy_shadowed__", None)
 
 def __getattr__(name: str) -> Any:
     value = _load(name)
-    room = sys.modules.get(f"{__name__}.{name}")
-    if room is None:
+    package = sys.modules.get(f"{__name__}.{name}")
+    if package is None:
         return value
-    globals()[name] = room
-    return room
+    globals()[name] = package
+    return package

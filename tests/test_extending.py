@@ -79,7 +79,7 @@ def test_the_commands_of_the_page_work_in_their_order(site: Path, monkeypatch: p
 
 
 def test_the_page_adds_one_of_each_kind() -> None:
-    kinds = {(kind.room, kind.group) for kind in KINDS} | {("recipes", plugins.RECIPES)}
+    kinds = {(kind.package, kind.group) for kind in KINDS} | {("recipes", plugins.RECIPES)}
     assert set(ENTRY_POINTS) == {group for _, group in kinds}
     table = re.findall(r"^\| \[.*?\]\(#.*?\) \| `phylocli/(.*?)/`.*? \| `(.*?)` \|", PAGE, re.MULTILINE)
     assert {(room.replace("/", "."), group) for room, group in table} == kinds
@@ -110,13 +110,13 @@ def test_the_files_of_the_page_work_as_built_in_plugins_too(
     monkeypatch.setattr(sys, "path", [p for p in sys.path if p != str(site)])
     for kind in KINDS:
         ((name, module),) = ENTRY_POINTS[kind.group].items()
-        room = tmp_path / kind.room.replace(".", "/")
+        room = tmp_path / kind.package.replace(".", "/")
         room.mkdir(parents=True, exist_ok=True)
         shutil.copy(site / f"{module.replace('.', '/')}.py", room / f"{name.replace('-', '_')}.py")
-        monkeypatch.setattr(importlib.import_module(f"phylocli.{kind.room}"), "__path__", [str(room)])
+        monkeypatch.setattr(importlib.import_module(f"phylocli.{kind.package}"), "__path__", [str(room)])
         assert kind.names() == [name]
         assert not list(plugins.missing_parts(kind.contract, kind.load(name)))
-        monkeypatch.delitem(sys.modules, f"phylocli.{kind.room}.{name.replace('-', '_')}")
+        monkeypatch.delitem(sys.modules, f"phylocli.{kind.package}.{name.replace('-', '_')}")
 
 
 def test_a_name_of_two_packages_is_an_error_that_names_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

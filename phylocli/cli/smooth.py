@@ -12,9 +12,6 @@ from phylocli.cli._options import EmbeddingFormatOption, Output, TableModelOptio
 from phylocli.config.smooth import SmoothConfig
 from phylocli.core.errors import UsageError
 
-METADATA = {"parquet", "arrow"}
-"""Formats that record how a table was made."""
-
 logger = logging.getLogger(__name__)
 
 EXAMPLES = [
@@ -56,7 +53,7 @@ def command(
     """
     from phylocli.core.words import counted
     from phylocli.formats.provenance import write_sidecar
-    from phylocli.formats.tables import EMBEDDINGS, format_of, parse_format
+    from phylocli.formats.tables import EMBEDDINGS, RECORDING, format_of, parse_format
     from phylocli.search.neighbourhoods.smoothing import smooth_embeddings
 
     parsed = parse_format(format, output, known=EMBEDDINGS)
@@ -71,7 +68,7 @@ def command(
     found = smooth_embeddings(embeddings, among, config, sequences=sequences, among_sequences=among_sequences, model=model)
     found.write("-" if output is None else output, parsed)
     kind = parsed or (format_of(output, known=EMBEDDINGS) if output is not None else "tsv")
-    if kind not in METADATA and output is not None:
+    if kind not in RECORDING and output is not None:
         logger.warning(
             f"{output}: {kind} does not record that embeddings have been smoothed; for a search write Parquet or Arrow"
         )

@@ -44,14 +44,14 @@ class Kind(Generic[P]):
 
     Attributes:
         noun: its name in messages.
-        room: the folder of the built-in ones, a package below `phylocli`.
+        package: the folder of the built-in ones, a package below `phylocli`.
         group: the group of entry points of other packages.
         contract: the protocol of each module.
         earlier: today's names of built-in plugins, by names that models and settings of earlier versions contain.
     """
 
     noun: str
-    room: str
+    package: str
     group: str
     contract: type[P]
     earlier: Mapping[str, str] = field(default_factory=dict)
@@ -91,7 +91,7 @@ class Kind(Generic[P]):
         if len(origins) > 1:
             raise _clash(self.noun, wanted, origins)
         if wanted in self._files():
-            return cast(P, importlib.import_module(f"phylocli.{self.room}.{wanted.replace('-', '_')}"))
+            return cast(P, importlib.import_module(f"phylocli.{self.package}.{wanted.replace('-', '_')}"))
         return self._load_installed(wanted, _installed(self.group)[wanted][0], origins[0])
 
     def check_parameters(self, name: str, maker: Callable[..., Any], parameters: Mapping[str, Any]) -> None:
@@ -158,7 +158,7 @@ class Kind(Generic[P]):
             ) from error
 
     def _files(self) -> dict[str, Path]:
-        files = _PACKAGE.joinpath(*self.room.split(".")).glob("*.py")
+        files = _PACKAGE.joinpath(*self.package.split(".")).glob("*.py")
         return {f.stem.replace("_", "-"): f for f in files if not f.stem.startswith("_")}
 
     def _load_installed(self, name: str, entry: EntryPoint, origin: str) -> P:

@@ -42,6 +42,7 @@ from phylocli.formats.tables.schemas import (
 )
 from phylocli.formats.tables.writing import (
     EMBEDDINGS,
+    RECORDING,
     TABLES,
     TableFormat,
     TableWriter,
@@ -53,6 +54,7 @@ from phylocli.formats.tables.writing import (
 
 __all__ = [
     "EMBEDDINGS",
+    "RECORDING",
     "TABLES",
     "NotATableError",
     "TableFormat",

@@ -26,6 +26,8 @@ TABLES: tuple[TableFormat, ...] = ("tsv", "csv", "parquet", "arrow")
 """Formats for any table."""
 EMBEDDINGS: tuple[TableFormat, ...] = get_args(TableFormat)
 """Formats for tables with a column of vectors."""
+RECORDING: tuple[TableFormat, ...] = ("parquet", "arrow")
+"""Formats whose metadata say how a table was made, and are read with it."""
 
 _SUFFIXES: dict[str, TableFormat] = {
     ".tsv": "tsv",

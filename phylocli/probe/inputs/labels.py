@@ -66,8 +66,8 @@ def read_label_table(
         wanted = [column for column in (*options.labels, *options.classes, *options.quantities) if column in read.frame]
         usual = read.select((), name).columns[1:] if not options.labels or not wanted else []
         frame, chosen = read.select(list(dict.fromkeys([*usual, *wanted])), name), Taken("id", "ids", read.how)
-        told = [c for c in more if c in read.frame.columns and c not in frame.columns and read.frame[c].count()]
-        frame = frame.with_columns(read.frame.get_column(column) for column in told)
+        added = [c for c in more if c in read.frame.columns and c not in frame.columns and read.frame[c].count()]
+        frame = frame.with_columns(read.frame.get_column(column) for column in added)
         if SEQUENCE in read.frame.columns:
             frame = frame.with_columns(read.frame[SEQUENCE])
     else:
