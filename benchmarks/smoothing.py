@@ -189,7 +189,7 @@ def compare(folder: Path, scope: EmbeddingTable, labels: pl.DataFrame, peers: li
                 differences = [a - b for a, b in zip(found[one], values, strict=True)]
                 print(f"| {one} minus {name} | {over_folds(differences, labels)} |")
     print("\nqueries that are not in the table:")
-    for way, parts in ((None, 20), ("cosine", 20), ("phmmer", 5), ("both", 5)):
+    for way, parts in ((None, 20), ("cosine", 20), (None, 5), ("cosine", 5), ("phmmer", 5), ("both", 5)):
         scores = new_queries(scope, labels, way, parts, folder / "rest.parquet")
         print(f"| {way or 'one vector'}, in {parts} parts | {over_folds(sensitivity(scores, labels), labels)} |", flush=True)
 

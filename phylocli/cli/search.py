@@ -70,8 +70,8 @@ def command(
     With a model of several modalities (train --modalities), a table of its sequence embeddings is searched by --text, or by
     queries of another --modality; such hits have no E-values.
 
-    --smooth finds more distant relatives: it ranks by vectors averaged with their neighbours among the targets; most with
-    neighbours by alignment (--smooth-by both), which are computed once for a table in a file.
+    --smooth finds more distant relatives: it ranks by vectors averaged with their neighbours among the targets. Those by
+    alignment (--smooth-by both) find most of families and superfamilies; the alignments of a table are kept beside it.
 
     The search is exact, and equal hits are in the order of the targets, unless --approximate or --quantise is given.
     """

@@ -10,7 +10,7 @@ from phylocli.config._tables import TableConfig
 from phylocli.config._translation import TranslationConfig
 from phylocli.config.base import Cli
 from phylocli.config.parallel import ParallelConfig
-from phylocli.config.smooth import Neighbourhood
+from phylocli.config.smooth import MOST, Neighbourhood, too_many
 from phylocli.config.types import Device, Threads
 from phylocli.core.errors import UsageError
 
@@ -34,11 +34,11 @@ class SearchConfig(TableConfig, TranslationConfig, ParallelConfig):
     exclude_self: Annotated[bool, Cli(formerly=("no_self",), panel=HITS)] = False
     """Leave out the row with the query's own id."""
     smooth: Annotated[int, Field(ge=0), Cli(metavar="K", panel=HITS)] = 0
-    """Rank by vectors averaged with their reciprocal nearest neighbours among the targets, at most K (10 is a good value):
+    """Rank by vectors averaged with their neighbours among the targets, at most K (10 is a good value; by alignment, 20):
     finds more distant relatives, and compares all targets with each other. 0: no smoothing."""
     smooth_by: Annotated[Neighbourhood, Cli(panel=HITS)] = "cosine"
     """With --smooth: what decides which rows are neighbours: the cosine; or alignments with the 50 nearest by cosine: by
-    phmmer, of residue embeddings, or both, which finds most and takes longest."""
+    phmmer, of residue embeddings, or both, which finds most of families and superfamilies and takes longest."""
     align: Annotated[bool, Cli(panel=ALIGNMENT)] = False
     """Align the hits with phmmer and rank them by bit score; with --rerank, by the better E-value of both."""
     rerank: Annotated[Literal["residues"] | None, Cli(panel=ALIGNMENT)] = None
@@ -70,8 +70,8 @@ class SearchConfig(TableConfig, TranslationConfig, ParallelConfig):
                 "smooth makes new vectors, which no index has",
                 fix="write them with 'phylocli smooth', and search that table with an index and smooth = 0",
             )
-        if self.smooth_by != "cosine" and not self.smooth:
-            raise UsageError("smooth-by needs smooth", fix="add the number of neighbours (--smooth 20), or leave it out")
+        if self.needs_neighbours and self.smooth > MOST:
+            raise too_many(self.smooth)
         return self
 
     @property
@@ -82,7 +82,12 @@ class SearchConfig(TableConfig, TranslationConfig, ParallelConfig):
     @property
     def needs_sequences(self) -> bool:
         """Whether hits or neighbours are aligned, which takes the sequences of queries and targets."""
-        return self.reranks or self.smooth_by != "cosine"
+        return self.reranks or self.needs_neighbours
+
+    @property
+    def needs_neighbours(self) -> bool:
+        """Whether the targets are smoothed with neighbours by alignment."""
+        return self.smooth > 0 and self.smooth_by != "cosine"
 
     @property
     def nearest(self) -> int:

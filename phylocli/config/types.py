@@ -18,7 +18,9 @@ Threads = Annotated[
     Cli("-t", "--threads", metavar="N", decisive=False),
 ]
 Jobs = Annotated[
-    int, Field(ge=0, description="Families at once; 0: all cores."), Cli("-j", "--jobs", metavar="N", decisive=False)
+    int,
+    Field(ge=0, description="Pieces (families, proteins) at once; 0: all cores."),
+    Cli("-j", "--jobs", metavar="N", decisive=False),
 ]
 Device = Annotated[
     str, Field(description="Where to compute."), Cli(metavar="auto|cpu|cuda|mps", also=("auto", "cpu", "cuda", "mps"))

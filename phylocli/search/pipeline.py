@@ -36,7 +36,7 @@ from phylocli.search.indices.approximate import open_graph
 from phylocli.search.indices.quantised import Codes, nearest_by_codes
 from phylocli.search.local_alignment import LocalAlignment
 from phylocli.search.neighbourhoods.alignments import NeighbourAligner
-from phylocli.search.neighbourhoods.smoothing import Smoothing
+from phylocli.search.neighbourhoods.smoothing import Smoothing, matching_rows, refuse_smoothed
 from phylocli.search.queries import MODEL, SMOOTHING, Queries, embed_queries, embedder_of, table_queries
 from phylocli.search.rerank import Ranked, Reranking, read_residues
 from phylocli.search.sharded import nearest_codes_in_pieces, nearest_in_pieces
@@ -190,6 +190,8 @@ class _Search:
         self._config = config
         with contextlib.ExitStack() as stack:
             queries, targets = (self._at_rest(stack, source) for source in (queries, targets))
+            if sequences is not None and not isinstance(sequences, Mapping):
+                sequences = self._at_rest(stack, sequences)
             self._prepare(queries, targets, model, sequences, stack)
             self._stack = stack.pop_all()
 
@@ -213,6 +215,8 @@ class _Search:
         stack: contextlib.ExitStack,
     ) -> None:
         config, options = self._config, self._config.column_options
+        if config.smooth_by != "cosine" and not config.smooth and "smooth_by" not in config._ambient:
+            raise UsageError("--smooth-by needs --smooth", fix="add the number of neighbours (--smooth 20), or leave it out")
         asked = opened(queries, options)
         searched = targets.table if isinstance(targets, PreparedTable) else opened(targets, options)
         in_file = isinstance(targets, str | os.PathLike) and isinstance(searched, EmbeddingTable)
@@ -320,13 +324,19 @@ class _Search:
         vectors, k = self.queries.vectors, config.nearest
         self._smoothed: FloatArray | None = None
         if config.smooth:
+            refuse_smoothed(table)
             aligner = None
             if config.smooth_by != "cosine":
                 assert sequences is not None
                 residues = read_residues(table.ids, sequences, code, report=False)
                 aligner = NeighbourAligner(self.targets, config.smooth_by, residues, config, config.threads)
+                if self.queries.letters is None and (matching_rows(vectors, table) < 0).any():
+                    raise UsageError(
+                        "neighbours by alignment need the query sequences, as some are not among the targets",
+                        fix="give the queries as FASTA",
+                    )
             smoothing = Smoothing(table, config.smooth, aligner=aligner)
-            smoothed = smoothing(vectors, own, self.queries.letters)
+            smoothed = smoothing(vectors, own, self.queries.letters, self.queries.ids)
             wider = min(k + config.smooth + 1, len(table))  # mutual neighbours become equal
             found = smoothing.nearest(vectors, smoothed, wider, leave_out=own, least=self._least(self.targets.background))
             cosines = cosines_of(vectors, table, found.rows)

@@ -37,6 +37,9 @@ Floats = npt.NDArray[np.float64]
 KEPT_BYTES = 512 << 20
 """Size of the cache of residue embeddings in bytes."""
 
+MOST_CELLS = 10**8
+"""Maximum product of the lengths of two proteins that phmmer aligns: its memory is about 24 bytes times that."""
+
 ALIGNED = 256
 """Number of hits whose residues are embedded at once."""
 
@@ -72,7 +75,7 @@ def read_residues(
     missing = wanted - set(found)
     if missing:
         raise BadInputError(
-            f"{name} lacks {len(missing):,} of the hit sequences, first {shorten(min(missing))!r}",
+            f"{name} lacks {len(missing):,} of the sequences, first {shorten(min(missing))!r}",
             fix="give the sequences that the table was made from",
         )
     return found
@@ -82,16 +85,24 @@ def align(query: str, targets: SequenceOf[str], rows: int) -> tuple[Floats, Floa
     """Align a query with its hits by phmmer; return E-values and bit scores, (k,) each, NaN without an alignment.
 
     phmmer (Eddy 2011, doi:10.1371/journal.pcbi.1002195) is run without its filters, which save time only in large databases.
+    Pairs of more than `MOST_CELLS` residues times residues are not aligned.
 
     Args:
         query: the unaligned query.
         targets: the unaligned sequences of the hits.
         rows: the number of rows of the searched table: the database size for E-values.
     """
-    (hits,) = phmmer([query], targets, _options(rows))
     evalues, bits = np.full(len(targets), np.nan), np.full(len(targets), np.nan)
-    evalues[hits.target], bits[hits.target] = hits.evalue, hits.score
+    places = _alignable(query, targets)
+    if len(places):
+        (hits,) = phmmer([query], [targets[i] for i in places], _options(rows))
+        evalues[places[hits.target]], bits[places[hits.target]] = hits.evalue, hits.score
     return evalues, bits
+
+
+def _alignable(query: str, targets: SequenceOf[str]) -> npt.NDArray[np.int64]:
+    """Return the indices of the targets that phmmer aligns with a query."""
+    return np.array([i for i, target in enumerate(targets) if 0 < len(query) * len(target) <= MOST_CELLS], dtype=np.int64)
 
 
 def align_domains(query: str, targets: SequenceOf[str], rows: int) -> list[list[LocalAlignment]]:
@@ -99,9 +110,12 @@ def align_domains(query: str, targets: SequenceOf[str], rows: int) -> list[list[
 
     These are the best domain, and all domains with an independent E-value of at most `INCLUDED`.
     """
-    (hits,) = phmmer([query], targets, replace(_options(rows), domains=True))
     found: list[list[LocalAlignment]] = [[] for _ in targets]
-    for index, domains in zip(hits.target.tolist(), hits.domains, strict=True):
+    places = _alignable(query, targets)
+    if not len(places):
+        return found
+    (hits,) = phmmer([query], [targets[i] for i in places], replace(_options(rows), domains=True))
+    for index, domains in zip(places[hits.target].tolist(), hits.domains, strict=True):
         kept = [d for rank, d in enumerate(domains) if rank == 0 or d.evalue <= INCLUDED]
         found[index] = [LocalAlignment.of(d.score, d.pairs, query, targets[index]) for d in kept]
     return found
@@ -257,9 +271,14 @@ class Reranking:
         alignments = self._alignments(query, [sequences[i] for i in order], scored and scored.take(order), scores)
         return Ranked(order, scores, [of[:1] for of in alignments] if self.config.best else alignments)
 
-    def evalues(self, query: str, vector: FloatArray, targets: list[str]) -> Floats:
-        """Return the E-values by which hits are ranked, (k,), NaN without an alignment; for the arguments see `__call__`."""
-        return self._scores(query, vector, [self.residues[t] for t in targets])[0][self.evalue]
+    def evalues(self, query: str, vector: FloatArray, sequences: list[str]) -> Floats:
+        """Return the E-values by which hits are ranked, (k,), NaN without an alignment.
+
+        Args:
+            query, vector: see `__call__`.
+            sequences: the unaligned sequences of the hits.
+        """
+        return self._scores(query, vector, sequences)[0][self.evalue]
 
     def _scores(self, query: str, vector: FloatArray, sequences: list[str]) -> tuple[dict[str, Floats], Scored | None]:
         """Return the columns of `tables.hits_schema()` for hits in their order, (k,) each, and what is behind them."""

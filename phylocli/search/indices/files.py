@@ -32,6 +32,7 @@ CHECKED_K = 20
 def index_path(table: EmbeddingTable, suffix: str) -> Path:
     """Return the path of an index: that of the table with a further suffix."""
     path = Path(table.name)
+    path = path if path.name not in ("", "..") else path.resolve()
     return path.with_name(f"{path.name}.{suffix}")
 
 
@@ -50,7 +51,7 @@ def recorded_recall(path: Path, table: EmbeddingTable, checksum: Callable[[Path]
         known = json.loads(record.read_text(encoding="utf-8"))
         if known["table"].get("format") == FORMAT and known.pop("check") != _check(known):
             raise ValueError("the checksum of its record does not match")
-        if known["table"] != table_identity(table):
+        if known["table"] != _identity(table):
             logger.info(f"{path} belongs to another table and will be rebuilt")
             return None
         recall, size = float(known["recall"]), int(known["bytes"])
@@ -87,7 +88,7 @@ def write_record(
         recall: of the index.
         checksum: see `recorded_recall`.
     """
-    about = {"table": table_identity(table), "recall": recall, "bytes": part.stat().st_size, "sha256": checksum(part)}
+    about = {"table": _identity(table), "recall": recall, "bytes": part.stat().st_size, "sha256": checksum(part)}
     write_text(_record(path), json.dumps({**about, "check": _check(about)}, indent=2) + "\n")
     report_recall(path, recall)
 
@@ -109,7 +110,7 @@ def _record(path: Path) -> Path:
     return path.with_name(path.name + ".json")
 
 
-def table_identity(table: EmbeddingTable) -> dict[str, object]:
+def _identity(table: EmbeddingTable) -> dict[str, object]:
     """Return what an index of a table is made from, as values that JSON has, since it is compared with a record."""
     return {
         **table.metadata,

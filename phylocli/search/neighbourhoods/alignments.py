@@ -2,9 +2,10 @@
 
 The cosine of two vectors is a weak sign of homology, an alignment a strong one, but too slow for all pairs. So each row is
 aligned with the 50 rows nearest to it, by phmmer, by residue embeddings, or both (`rerank.Reranking`). The E-value of a pair
-is the geometric mean of those in both directions, as far as both are known, and 1 / (1 + E) the weight of a neighbour: the
-probability that it is homologous, if at most one other row with such an E-value is. Averaged are a protein's K strongest
-neighbours, if it is also among theirs, or has an E-value of at most 0.01 with them.
+is the geometric mean of those in both directions, as far as both are known, and its weight 1 / (1 + E): near 1 where no
+unrelated row is expected to align as well, near 0 where many are. Averaged are a protein's K strongest neighbours, if it is
+also among theirs, or has an E-value of at most 0.01 with them. E-values are those for a table of at least 1,000 rows: in a
+small one, unrelated rows would have small E-values.
 """
 
 from __future__ import annotations
@@ -24,15 +25,20 @@ import numpy as np
 
 from phylocli.config.parallel import ParallelConfig
 from phylocli.config.search import SearchConfig
-from phylocli.config.smooth import Neighbourhood
+from phylocli.config.smooth import MOST, Neighbourhood
 from phylocli.core import console
+from phylocli.core.alphabet import is_nucleotide_sequence
 from phylocli.core.errors import BadInputError, PhylocliError, UsageError
 from phylocli.core.threads import limit_threads
 from phylocli.executors import Work, run_all
 from phylocli.formats.arrays import read_arrays, write_arrays
+from phylocli.formats.sequences.fasta import shorten
+from phylocli.formats.streams import display_name
+from phylocli.formats.tables.parts import is_parts
+from phylocli.search.background import SEQUENCES
 from phylocli.search.database import FloatArray, IntArray
 from phylocli.search.exact import nearest
-from phylocli.search.indices.files import index_path, table_identity
+from phylocli.search.indices.files import index_path
 from phylocli.search.local_alignment import INCLUDED
 from phylocli.search.rerank import Reranking
 from phylocli.search.residue_plda import FILE as RESIDUE_PLDA
@@ -42,8 +48,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-ALIGNED = 50
-"""Number of nearest rows with which a protein is aligned."""
+SMALLEST = 1_000
+"""Minimum number of rows to which E-values refer."""
 
 SAVED = 60.0
 """Seconds after which the alignments so far are saved, so that an interrupted command continues with them."""
@@ -58,7 +64,7 @@ class Neighbourhoods:
 
     Attributes:
         rows: their numbers in the table, (m, c); -1: none.
-        log_evalues: natural logarithms of the E-values, (m, c), at most that of the number of rows n: E = n · p.
+        log_evalues: natural logarithms of the E-values, (m, c): E = n · p for n rows, and for 1,000 if there are fewer.
     """
 
     rows: IntArray
@@ -130,6 +136,7 @@ class NeighbourAligner:
 
     Raises:
         UsageError: there is no distribution of chance scores for the E-values of residue alignments.
+        BadInputError: a sequence consists of nucleotides.
     """
 
     def __init__(
@@ -143,6 +150,12 @@ class NeighbourAligner:
         self.by = by
         self._table, self._parallel, self._threads = targets.table, parallel, threads
         self._letters = dict(residues)
+        for name, letters in self._letters.items():
+            if is_nucleotide_sequence(letters):
+                raise BadInputError(
+                    f"{shorten(name)} consists of nucleotides, but proteins are aligned",
+                    fix="give the protein sequences (search: or add --translate)",
+                )
         config = SearchConfig(align=by != "residues", rerank=None if by == "phmmer" else "residues")
         aligner = None if by == "phmmer" else targets.residue_alignment
         if aligner is not None and (targets.background is None or not targets.background.sequences):
@@ -151,8 +164,8 @@ class NeighbourAligner:
                 why=targets.why_no_evalues or "its model is not one of proteins",
                 fix="use --by phmmer (search: --smooth-by phmmer)",
             )
-        self._plda = None if aligner is None else targets.embedder.model.folder
-        self._reranking = Reranking(config, aligner, self._letters, len(targets.table))
+        self._model = None if aligner is None else targets.embedder.model
+        self._reranking = Reranking(config, aligner, {}, len(targets.table))
 
     def rows(self, vectors: FloatArray) -> Neighbourhoods:
         """Return the rows that are nearest to each row, and their E-values, (n, c); from a file beside the table, as far as
@@ -161,7 +174,7 @@ class NeighbourAligner:
         Args:
             vectors: the unit vectors of the table, (n, D).
         """
-        table, path, identity = self._table, self._path(), self._identity()
+        table, path, identity = self._table, self._path(), self._identity(vectors)
         found = None if path is None else _read(path, identity)
         if found is None:
             near = self._nearest(vectors, np.arange(len(table)))
@@ -191,44 +204,54 @@ class NeighbourAligner:
         return Neighbourhoods(rows, np.array(list(self._aligned(names, vectors, letters, rows)), dtype=np.float32))
 
     def _nearest(self, vectors: FloatArray, leave_out: IntArray | None) -> IntArray:
-        return nearest(vectors, self._table, min(ALIGNED, len(self._table)), leave_out=leave_out).rows
+        return nearest(vectors, self._table, min(MOST, len(self._table)), leave_out=leave_out).rows
 
     def _aligned(
         self, names: SequenceOf[str], vectors: FloatArray, letters: SequenceOf[str], rows: IntArray
     ) -> Iterator[FloatArray]:
         """Yield log E of each protein with its rows, (c,)."""
         table, parallel = self._table, self._parallel
-        highest = np.log(len(table))
+        highest = np.log(max(len(table), SMALLEST))
+        raised = highest - np.log(len(table))
 
         def pieces() -> Iterator[tuple[str, tuple[str, FloatArray, list[str]]]]:
             for number, name in enumerate(names):
-                others = [table.ids[row] for row in rows[number].tolist() if row >= 0]
+                others = [self._letters[table.ids[row]] for row in rows[number].tolist() if row >= 0]
                 yield name, (letters[number], vectors[number], others)
 
         threads = self._threads or parallel.threads_each
         early = None if parallel.in_process else functools.partial(limit_threads, threads)
         work = Work(functools.partial(_evalues, self._reranking), early, level=console.QUIET, unit="proteins")
-        with console.progress_task("aligning neighbours", len(names), "proteins") as bar:
-            found = run_all(work, pieces(), jobs=parallel.jobs, cluster=parallel.cluster)
-            for number, evalues in enumerate(found):
-                values = np.full(rows.shape[1], highest, dtype=np.float32)
-                with np.errstate(divide="ignore"):
-                    logs = np.log(np.where(np.isnan(evalues), np.inf, evalues))
-                values[rows[number] >= 0] = np.clip(logs, -700, highest)
-                bar.advance()
-                yield values
+        options = {"title": "aligning neighbours", "total": len(names)} if len(names) else {}
+        found = run_all(work, pieces(), jobs=parallel.jobs, cluster=parallel.cluster, **options)
+        for number, evalues in enumerate(found):
+            values = np.full(rows.shape[1], highest, dtype=np.float32)
+            with np.errstate(divide="ignore"):
+                logs = np.log(np.where(np.isnan(evalues), np.inf, evalues)) + raised
+            values[rows[number] >= 0] = np.clip(logs, -700, highest)
+            yield values
 
     def _path(self) -> Path | None:
-        """Return the path of the file of neighbours; None if the table is not in a file of the user."""
+        """Return the path of the file of neighbours; None if the table is not a file or folder of the user."""
         name = Path(self._table.name)
-        lasting = self._table.files and all(name in (file, file.parent) for file in self._table.files)
-        return index_path(self._table, f"{self.by}.neighbours") if lasting else None
+        if str(name) != display_name(name) or not (name.is_file() or is_parts(name)):
+            return None
+        files = self._table.files
+        if files and not any(name.absolute() in (file.absolute(), file.absolute().parent) for file in files):
+            return None  # the temporary table of sequences, which has their name
+        return index_path(self._table, f"{self.by}.neighbours")
 
-    def _identity(self) -> str:
-        letters = hashlib.sha256("\n".join(self._letters[name] for name in self._table.ids).encode()).hexdigest()
-        fitted = "" if self._plda is None else _digest(self._plda / RESIDUE_PLDA)
-        known = {"table": table_identity(self._table), "format": FORMAT, "by": self.by, "aligned": ALIGNED}
-        return json.dumps({**known, "sequences": letters, "fitted": fitted}, sort_keys=True)
+    def _identity(self, vectors: FloatArray) -> str:
+        """Return what the E-values depend on."""
+        known: dict[str, object] = {"format": FORMAT, "by": self.by, "aligned": MOST}
+        known["ids"] = _digest("\n".join(self._table.ids).encode())
+        known["vectors"] = _digest(np.ascontiguousarray(vectors).data)
+        known["sequences"] = _digest("\n".join(self._letters[name] for name in self._table.ids).encode())
+        if self._model is not None:
+            known |= {"model": self._model.fingerprint, "background": _digest(SEQUENCES.read_bytes())}
+            fitted = None if self._model.folder is None else self._model.folder / RESIDUE_PLDA
+            known["fitted"] = _digest(fitted.read_bytes()) if fitted is not None and fitted.is_file() else ""
+        return json.dumps(known, sort_keys=True)
 
 
 def _evalues(reranking: Reranking, asked: tuple[str, FloatArray, list[str]]) -> np.ndarray:
@@ -236,11 +259,16 @@ def _evalues(reranking: Reranking, asked: tuple[str, FloatArray, list[str]]) -> 
     return reranking.evalues(letters, vector, targets) if targets else np.zeros(0)
 
 
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+def _digest(data: bytes | memoryview) -> str:
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
 def _write(path: Path, found: Neighbourhoods, identity: str) -> None:
+    """Write what is known, with what another run has found meanwhile."""
+    theirs = _read(path, identity, report=False)
+    if theirs is not None:
+        unknown = np.isnan(found.log_evalues)
+        found.log_evalues[unknown] = theirs.log_evalues[unknown]
     arrays = {"rows": found.rows.astype(np.int32), "log_evalues": found.log_evalues}
     try:
         write_arrays(path, arrays, {"neighbours": identity})
@@ -248,7 +276,7 @@ def _write(path: Path, found: Neighbourhoods, identity: str) -> None:
         logger.warning(f"{path} cannot be written, so rows are aligned again the next time ({error})")
 
 
-def _read(path: Path, identity: str) -> Neighbourhoods | None:
+def _read(path: Path, identity: str, *, report: bool = True) -> Neighbourhoods | None:
     """Return the neighbours of a file, NaN for rows that have not been aligned; None without a file, or one that is damaged
     or of something else."""
     if not path.is_file():
@@ -259,7 +287,11 @@ def _read(path: Path, identity: str) -> Neighbourhoods | None:
         logger.warning(f"{error.what}: it will be made again")
         return None
     if metadata.get("neighbours") != identity:
-        logger.info(f"{path} belongs to another table, other sequences or another version, and will be made again")
+        if report:
+            logger.warning(
+                f"{path} belongs to another table, model or version, or to other sequences: it will be made again"
+            )
         return None
-    logger.info(f"neighbours by alignment: {path}")
+    if report:
+        logger.info(f"neighbours by alignment: {path}")
     return Neighbourhoods(arrays["rows"].astype(np.int64), arrays["log_evalues"])

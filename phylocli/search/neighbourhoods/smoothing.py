@@ -40,6 +40,7 @@ from phylocli.formats.embeddings import EmbeddingTable
 from phylocli.formats.embeddings.table import checked_vectors
 from phylocli.formats.streams import STDIO, PathLike, at_rest
 from phylocli.formats.tables.columns import ColumnOptions
+from phylocli.models.device import choose_device
 from phylocli.search.database import FloatArray, IntArray, open_table, unit
 from phylocli.search.exact import SCALE, Block, Neighbours, best_rows, nearest
 from phylocli.search.neighbourhoods.alignments import NeighbourAligner, strongest, weight
@@ -93,7 +94,6 @@ def smooth_embeddings(
 
     Examples:
         >>> table = phylocli.load_model("default").embed("examples/globins.fasta")
-        >>> aligned = phylocli.smooth_embeddings(table, by="phmmer", sequences="examples/globins.fasta")
         >>> smoothed = phylocli.smooth_embeddings(table, neighbours=5)
         >>> len(smoothed) == len(table), smoothed.dimension
         (True, 1024)
@@ -101,23 +101,34 @@ def smooth_embeddings(
         >>> queries = phylocli.smooth_embeddings(query, table, neighbours=5)
         >>> phylocli.search(queries, smoothed, number=1)["target"][0][:3]
         'HBA'
+        >>> by_alignment = phylocli.smooth_embeddings(table, by="phmmer", sequences="examples/globins.fasta")
+        >>> len(by_alignment)
+        45
     """
     config = SmoothConfig.of(config, options)
     limit_threads(config.threads)
     embeddings = STDIO if embeddings is None else embeddings
-    if str(embeddings) == STDIO == str(among):
-        raise UsageError("standard input cannot be both tables", fix="name a file for one of them")
+    if [str(source) for source in (embeddings, among, sequences, among_sequences)].count(STDIO) > 1:
+        raise UsageError("standard input cannot be two inputs", fix="name files for all but one of them")
+    if among is None and among_sequences is not None:
+        raise UsageError("there is no other table for among_sequences", fix="add --among TABLE, or give --sequences")
     with contextlib.ExitStack() as stack:
         table = _opened(stack, embeddings, config.column_options)
         source = table if among is None else _opened(stack, among, config.column_options)
         asked = None if among is None else table_queries(table, source)
+        refuse_smoothed(source)
         letters, aligner = None, None
         if config.aligns:
-            of_source = sequences if among is None else among_sequences
-            aligner = _aligner(source, of_source, config, model, "sequences" if among is None else "among_sequences")
+            of_source = sequences if asked is None else among_sequences
+            aligner = _aligner(source, of_source, config, model, "sequences" if asked is None else "among_sequences")
             if asked is not None and sequences is not None:
                 known = read_residues(table.ids, sequences)
                 letters = [known[name] for name in table.ids]
+            elif asked is not None and (matching_rows(asked.vectors, source) < 0).any():
+                raise UsageError(
+                    f"neighbours by alignment need the sequences of {table.name}, as some are not in {source.name}",
+                    fix="add --sequences FASTA",
+                )
         elif sequences is not None or among_sequences is not None:
             raise UsageError("sequences are for neighbours by alignment", fix="add --by both, or leave the sequences out")
         else:
@@ -125,7 +136,7 @@ def smooth_embeddings(
                 UsageError("--jobs and --cluster divide alignments only", fix="add --by both, or give --threads instead")
             )
         smoothing = Smoothing(source, config.neighbours, config.rounds, keep=asked is not None, aligner=aligner)
-        found = smoothing.vectors if asked is None else smoothing(asked.vectors, letters=letters)
+        found = smoothing.vectors if asked is None else smoothing(asked.vectors, letters=letters, names=table.ids)
         metadata = {**table.metadata, **smoothing.metadata}
         return replace(table, vectors=found, files=[], unit=True, metadata=metadata, lengths=_lengths(table))
 
@@ -142,8 +153,25 @@ def _aligner(
             f"neighbours by alignment need the sequences of {table.name}",
             fix=f"add --{argument.replace('_', '-')} FASTA",
         )
+    if not config.in_process and config.by != "phmmer" and choose_device(config.device).type != "cpu":
+        raise UsageError("--jobs and --cluster align on processors only", fix="give --device cpu, or leave them out")
     prepared = PreparedTable(table, model=model, device=config.device)
     return NeighbourAligner(prepared, config.by, read_residues(table.ids, sequences), config, config.threads)
+
+
+def refuse_smoothed(table: EmbeddingTable) -> None:
+    """Raise a UsageError if a table has been smoothed."""
+    if SMOOTHING in table.metadata:
+        raise UsageError(
+            f"{table.name} has been smoothed before",
+            fix="give the table as 'embed' wrote it: for more, raise the rounds; to search it, leave out --smooth",
+        )
+
+
+def matching_rows(vectors: FloatArray, table: EmbeddingTable) -> IntArray:
+    """Return the row of a table that equals each unit vector, (m, D), to a cosine of 1, or -1; (m,)."""
+    found = nearest(vectors, table, 1)
+    return np.where(found.cosines[:, 0] > 1 - 1.5 / SCALE, found.rows[:, 0], -1)
 
 
 def _opened(stack: contextlib.ExitStack, source: PathLike | EmbeddingTable, options: ColumnOptions) -> EmbeddingTable:
@@ -190,11 +218,7 @@ class Smoothing:
         keep: bool = True,
         aligner: NeighbourAligner | None = None,
     ) -> None:
-        if SMOOTHING in table.metadata:
-            raise UsageError(
-                f"{table.name} has been smoothed before",
-                fix="give the table as 'embed' wrote it: for more, raise the rounds; to search it, leave out --smooth",
-            )
+        refuse_smoothed(table)
         vectors = checked_vectors(table.numpy(), table.name, lambda row: table.ids[row])
         self.vectors = vectors if table.unit else unit(vectors)
         self._table, self._neighbours, self._aligner = table, min(neighbours, len(table)), aligner
@@ -227,14 +251,18 @@ class Smoothing:
 
     def _average_by_alignment(self, aligner: NeighbourAligner, rounds: int, keep: bool) -> None:
         found = strongest(aligner.rows(self.vectors), self._neighbours)
-        logger.info(f"reciprocal neighbours by alignment: {(found.weights > 0.5).sum(1).mean():.1f} with E < 1 on average")
+        logger.info(f"neighbours by alignment: {(found.weights > 0.5).sum(1).mean():.1f} with E < 1 on average")
         for _ in range(rounds):
             if keep:
                 self._before.append((self.vectors, found.limits))
             self.vectors = _averaged(self.vectors, self.vectors, found.rows, found.weights)
 
     def __call__(
-        self, vectors: FloatArray, rows: IntArray | None = None, letters: SequenceOf[str] | None = None
+        self,
+        vectors: FloatArray,
+        rows: IntArray | None = None,
+        letters: SequenceOf[str] | None = None,
+        names: SequenceOf[str] | None = None,
     ) -> FloatArray:
         """Return unit vectors (m, D), smoothed as further rows of the table would be.
 
@@ -242,45 +270,39 @@ class Smoothing:
             vectors: unit vectors (m, D). One that equals a row of the table becomes what the row became.
             rows: for each, the row with the same protein, or -1; (m,).
             letters: the unaligned sequences, for neighbours by alignment; None: all vectors are those of rows.
-
-        Raises:
-            UsageError: sequences are needed.
+            names: their ids, for messages.
         """
         row = np.full(len(vectors), -1, dtype=np.int64) if rows is None else rows
-        first = nearest(vectors, _table(self._before[0][0]), self._neighbours)
-        row = np.where((row < 0) & (first.cosines[:, 0] > 1 - 1.5 / SCALE), first.rows[:, 0], row)
-        found = self._by_alignment(vectors, row, letters) if self._aligner is not None else self._by_cosine(vectors, first)
+        row = np.where(row < 0, matching_rows(vectors, _table(self._before[0][0])), row)
+        found = vectors.copy()
+        new = np.flatnonzero(row < 0)
+        if self._aligner is None:
+            found = self._by_cosine(vectors)
+        elif len(new):
+            assert letters is not None, "all vectors are those of rows"
+            chosen = [letters[number] for number in new.tolist()]
+            called = [str(number + 1) if names is None else names[number] for number in new.tolist()]
+            found[new] = self._by_alignment(self._aligner, vectors[new], chosen, called)
         return np.where((row >= 0)[:, None], self.vectors[row], found)
 
-    def _by_cosine(self, vectors: FloatArray, found: Neighbours) -> FloatArray:
-        for number, (before, least) in enumerate(self._before):
-            if number:
-                found = nearest(vectors, _table(before), self._neighbours)
+    def _by_cosine(self, vectors: FloatArray) -> FloatArray:
+        for before, least in self._before:
+            found = nearest(vectors, _table(before), self._neighbours)
             used = (found.rows >= 0) & (found.cosines >= least[found.rows])
             vectors = _averaged(vectors, before, found.rows, _weights(found, used))
         return vectors
 
-    def _by_alignment(self, vectors: FloatArray, row: IntArray, letters: SequenceOf[str] | None) -> FloatArray:
-        assert self._aligner is not None
-        new = np.flatnonzero(row < 0)
-        if not len(new):
-            return vectors
-        if letters is None:
-            raise UsageError(
-                "neighbours by alignment need the query sequences", fix="give the queries as FASTA (smooth: add --sequences)"
-            )
-        names = [str(number + 1) for number in new.tolist()]
-        found = self._aligner(names, vectors[new], [letters[number] for number in new.tolist()])
+    def _by_alignment(
+        self, aligner: NeighbourAligner, vectors: FloatArray, letters: SequenceOf[str], names: SequenceOf[str]
+    ) -> FloatArray:
+        found, limits = aligner(names, vectors, letters), self._before[0][1]
         order: IntArray = np.argsort(found.log_evalues, axis=1, kind="stable")[:, : self._neighbours]
         rows = np.take_along_axis(found.rows, order, axis=1)
         values = np.take_along_axis(found.log_evalues, order, axis=1)
-        averaged, limits = vectors[new], self._before[0][1]
         weights = np.where((rows >= 0) & (values <= limits[rows]), weight(values), 0).astype(np.float32)
         for before, _ in self._before:
-            averaged = _averaged(averaged, before, rows, weights)
-        result = vectors.copy()
-        result[new] = averaged
-        return result
+            vectors = _averaged(vectors, before, rows, weights)
+        return vectors
 
     def nearest(
         self, queries: FloatArray, smoothed: FloatArray, k: int, *, leave_out: IntArray | None, least: FloatArray | None

@@ -73,10 +73,11 @@ def test_vectors_are_averaged_with_rows_that_align(globins: EmbeddingTable, lett
     table = EmbeddingTable("t", globins.ids[:12], globins.dimension, globins.metadata, vectors=globins.numpy()[:12])
     x = table.numpy() / np.linalg.norm(table.numpy(), axis=1, keepdims=True)
     sequences, n, k = [letters[name] for name in table.ids], 12, 4
-    logs = np.full((n, n), np.log(n))
+    most = 1000  # E-values are those for at least so many rows
+    logs = np.full((n, n), np.log(most))
     for i in range(n):
-        evalues = align(sequences[i], sequences, n)[0]
-        logs[i] = np.minimum(np.log(np.where(np.isnan(evalues), n, np.maximum(evalues, 1e-300))), np.log(n))
+        evalues = align(sequences[i], sequences, most)[0]
+        logs[i] = np.minimum(np.log(np.where(np.isnan(evalues), most, np.maximum(evalues, 1e-300))), np.log(most))
     rows = np.array([[j for j in range(n) if j != i] for i in range(n)])
     weights, limits = by_definition(rows, np.take_along_axis(logs, rows, 1), k)
     expected = x.astype(np.float64)
@@ -89,7 +90,7 @@ def test_vectors_are_averaged_with_rows_that_align(globins: EmbeddingTable, lett
     np.testing.assert_allclose(found.numpy(), expected, atol=1e-4)
 
     query = EmbeddingTable("q", globins.ids[12:13], globins.dimension, globins.metadata, vectors=globins.numpy()[12:13])
-    evalues = align(letters[query.ids[0]], sequences, n)[0]
+    evalues = align(letters[query.ids[0]], sequences, most)[0]
     best = sorted((float(e), j) for j, e in enumerate(evalues) if not np.isnan(e))[:k]
     vector = query.numpy()[0] / np.linalg.norm(query.numpy()[0])
     for before in rounds:
@@ -102,7 +103,7 @@ def test_vectors_are_averaged_with_rows_that_align(globins: EmbeddingTable, lett
     row = EmbeddingTable("q", ["copy"], table.dimension, table.metadata, vectors=table.numpy()[3:4])
     own = phylocli.smooth_embeddings(row, table, by="phmmer", neighbours=k, among_sequences=letters)
     np.testing.assert_allclose(own.numpy()[0], found.numpy()[3], atol=1e-6)
-    with pytest.raises(UsageError, match="need the query sequences"):
+    with pytest.raises(UsageError, match="need the sequences of q"):
         phylocli.smooth_embeddings(query, table, by="phmmer", among_sequences=letters)
 
 
@@ -172,26 +173,103 @@ def test_new_sequences_are_averaged_with_what_they_align_with(examples: Path, by
     assert gained.filter(target="other")["gain"].item() < 0.2
 
 
-def test_errors(globins: EmbeddingTable, letters: dict[str, str]) -> None:
+def test_unrelated_proteins_stay_apart() -> None:
+    rng = np.random.default_rng(0)
+    for n in (2, 12, 40):
+        vectors = rng.normal(size=(n, 64)).astype(np.float32)
+        ids = [f"p{i}" for i in range(n)]
+        sequences = {name: "".join(rng.choice(list("ACDEFGHIKLMNPQRSTVWY"), 90)) for name in ids}
+        found = phylocli.smooth_embeddings(
+            EmbeddingTable("t", ids, 64, vectors=vectors), by="phmmer", neighbours=20, sequences=sequences
+        ).numpy()
+        before = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        pairs = np.triu_indices(n, 1)
+        assert (
+            abs((found @ found.T)[pairs] - (before @ before.T)[pairs]).mean() < 0.25
+        )  # 0.7 to 1 if E-values were those of so few rows
+
+
+def test_other_places_of_a_table_and_other_formats(
+    globins: EmbeddingTable, letters: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = EmbeddingTable("few", globins.ids[:4], globins.dimension, globins.metadata, vectors=globins.numpy()[:4])
+    calls = []
+    aligned = alignments.Reranking.evalues
+    monkeypatch.setattr(alignments.Reranking, "evalues", lambda *args: calls.append(1) or aligned(*args))
+    few.write(tmp_path / "few.parquet")
+    expected = phylocli.smooth_embeddings(tmp_path / "few.parquet", by="phmmer", sequences=letters).numpy()
+    assert len(calls) == 4
+    for name in ("few.parquet", "few.parquet.phmmer.neighbours"):  # a copy has another time
+        (tmp_path / name.replace("few", "copy", 1)).write_bytes((tmp_path / name).read_bytes())
+    again = phylocli.smooth_embeddings(tmp_path / "copy.parquet", by="phmmer", sequences=letters).numpy()
+    assert len(calls) == 4
+    np.testing.assert_array_equal(again, expected)
+    few.write(tmp_path / "few.npz")
+    for _ in range(2):
+        phylocli.smooth_embeddings(tmp_path / "few.npz", by="phmmer", sequences=letters)
+    assert len(calls) == 8 and (tmp_path / "few.npz.phmmer.neighbours").is_file()
+    (tmp_path / "few.fasta").write_text("".join(f">{name}\n{letters[name]}\n" for name in few.ids))
+    parts = tmp_path / "parts"
+    phylocli.embed_file(tmp_path / "few.fasta", parts, shard_size=2)
+    monkeypatch.chdir(parts)
+    phylocli.smooth_embeddings(".", by="phmmer", sequences=letters)
+    assert len(calls) == 12 and (tmp_path / "parts.phmmer.neighbours").is_file()
+
+
+def test_what_another_run_has_found_is_kept(tmp_path: Path) -> None:
+    rows = np.array([[1], [0], [0]])
+    nan = np.nan
+    path = tmp_path / "t.neighbours"
+    alignments._write(path, Neighbourhoods(rows, np.array([[1], [2], [nan]], dtype=np.float32)), "same")
+    alignments._write(path, Neighbourhoods(rows, np.array([[1], [nan], [nan]], dtype=np.float32)), "same")
+    kept = alignments._read(path, "same")
+    assert kept is not None
+    np.testing.assert_array_equal(kept.log_evalues, [[1], [2], [nan]])
+    assert alignments._read(path, "other") is None
+
+
+def test_proteins_too_long_for_phmmer_are_not_aligned() -> None:
+    evalues, bits = align("M" + "A" * 100_000, ["MKVLAG", "MKVLAG" * 200], 10)
+    assert np.isnan(evalues).tolist() == [False, True] or np.isnan(evalues).all()
+    assert np.isnan(bits[1])
+    assert np.isnan(align("MKVLAG", [], 10)[0]).tolist() == []
+
+
+def test_errors(globins: EmbeddingTable, letters: dict[str, str], tmp_path: Path) -> None:
     few = {name: letters[name] for name in globins.ids[:5]}
-    with pytest.raises(UsageError, match="need the sequences"):
-        phylocli.smooth_embeddings(globins, by="both")
-    with pytest.raises(UsageError, match="sequences are for neighbours by alignment"):
-        phylocli.smooth_embeddings(globins, sequences=letters)
-    with pytest.raises(UsageError, match="divide alignments only"):
-        phylocli.smooth_embeddings(globins, jobs=2)
-    with pytest.raises(BadInputError, match="lacks 40"):
-        phylocli.smooth_embeddings(globins, by="phmmer", sequences=few)
-    with pytest.raises(UsageError, match="smooth-by needs smooth"):
+    dna = dict.fromkeys(globins.ids, "ATGGTGCTGAGCCCGGCGGATAAAACCAACGTGAAAGCGGCGTGGGGC")
+    smoothed = phylocli.smooth_embeddings(globins)
+    wrong: list[tuple[type[Exception], str, dict[str, Any]]] = [
+        (UsageError, "need the sequences", {"by": "both"}),
+        (UsageError, "sequences are for neighbours by alignment", {"sequences": letters}),
+        (UsageError, "divide alignments only", {"jobs": 2}),
+        (BadInputError, "lacks 40", {"by": "phmmer", "sequences": few}),
+        (BadInputError, "consists of nucleotides", {"by": "phmmer", "sequences": dna}),
+        (UsageError, "51 neighbours by alignment", {"by": "phmmer", "sequences": letters, "neighbours": 51}),
+        (UsageError, "no other table", {"by": "phmmer", "sequences": letters, "among_sequences": letters}),
+    ]
+    for error, message, options in wrong:
+        with pytest.raises(error, match=message):
+            phylocli.smooth_embeddings(globins, **options)
+    with pytest.raises(UsageError, match="has been smoothed before"):
+        phylocli.smooth_embeddings(smoothed, by="residues", sequences=letters)
+    with pytest.raises(UsageError, match="needs --smooth"):
         phylocli.search(globins, globins, smooth_by="both")
     with pytest.raises(UsageError, match="needs the target sequences"):
         phylocli.search(globins, globins, smooth=5, smooth_by="both")
+    other = EmbeddingTable("o", ["new"], globins.dimension, globins.metadata, vectors=-globins.numpy()[:1])
+    with pytest.raises(UsageError, match="need the query sequences"):
+        phylocli.search(other, globins, smooth=5, smooth_by="phmmer", sequences=letters)
+    with pytest.raises(UsageError, match="need the sequences of o"):
+        phylocli.smooth_embeddings(other, globins, by="phmmer", among_sequences=letters)
     bare = EmbeddingTable("bare", globins.ids, globins.dimension, vectors=globins.numpy())
-    with pytest.raises((UsageError, BadInputError), match="does not record its model"):
+    with pytest.raises(BadInputError, match="does not record its model"):
         phylocli.smooth_embeddings(bare, by="residues", sequences=letters)
 
 
-def test_processes_and_commands_give_the_same(cli: Run, examples: Path, globins: EmbeddingTable, tmp_path: Path) -> None:
+def test_processes_and_commands_give_the_same(
+    cli: Run, examples: Path, globins: EmbeddingTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     few = EmbeddingTable("few", globins.ids[:8], globins.dimension, globins.metadata, vectors=globins.numpy()[:8])
     sequences = examples / "globins.fasta"
     for name in ("one", "two"):
@@ -201,7 +279,11 @@ def test_processes_and_commands_give_the_same(cli: Run, examples: Path, globins:
     done = cli("smooth", tmp_path / "two.parquet", *options, "--jobs", 2, "-o", tmp_path / "2.parquet")
     assert done.exit_code == 0, done.stderr
     assert (tmp_path / "1.parquet").read_bytes() == (tmp_path / "2.parquet").read_bytes()
-    found = cli(
-        "search", sequences, tmp_path / "one.parquet", "--smooth", 4, "--smooth-by", "phmmer", "--sequences", sequences
-    )
+    searched = ("--smooth", 4, "--smooth-by", "phmmer", "--sequences", sequences)
+    found = cli("search", sequences, tmp_path / "one.parquet", *searched)
     assert found.exit_code == 0 and found.stdout.splitlines()[0].split("\t")[-1] == "smoothed", found.stderr
+    aligned = cli("search", sequences, tmp_path / "one.parquet", *searched, "--align", "--best")
+    assert aligned.exit_code == 0 and "align_evalue" in aligned.stdout.splitlines()[0], aligned.stderr
+    monkeypatch.setenv("PHYLOCLI_SEARCH__SMOOTH_BY", "both")
+    plain = cli("search", tmp_path / "one.parquet", tmp_path / "one.parquet", "--best")
+    assert plain.exit_code == 0 and "smoothed" not in plain.stdout, plain.stderr

@@ -163,7 +163,7 @@ def test_commands_smooth_targets_and_queries_in_pipes(cli: Run, phylocli: Run, e
         ((smoothed,), "smoothed before"),
         ((db, "-o", db), "is an input"),
         ((db, "-o", tmp_path), "is a folder"),
-        (("-", "--among", "-"), "cannot be both tables"),
+        (("-", "--among", "-"), "cannot be two inputs"),
     ):
         again = cli("smooth", *args)
         assert again.exit_code == 2 and message in again.stderr and again.stdout == "", again.stderr
