@@ -2,15 +2,18 @@
 
     python benchmarks/smoothing.py DATA -o FOLDER [--peer UNIREP.parquet …] [--largest 50000]
 
-DATA holds scope/, families/ and their hold-outs. `--peer`: tables of the same domains by other models, to be smoothed, too
-(`benchmarks/unirep.py FOLDER/hidden/scope/dev.fasta`). Embeddings are kept in FOLDER. Five reports are printed:
+DATA holds scope/, families/, tape_remote_homology/ and their hold-outs. `--peer`: tables of the same domains by other models,
+to be smoothed, too (`benchmarks/unirep.py FOLDER/hidden/scope/dev.fasta`). Embeddings are kept in FOLDER. Six reports are
+printed:
 
 1. settings: sensitivity on either half of the validation folds of SCOPe, for the choice of settings on one half;
 2. retrieval of SCOPe domains and of dev families, with 95 % intervals, before and after smoothing, by `phylocli probe`;
 3. the same for SCOPe with intervals over folds, beside MMseqs2 with and without iterations, and with queries that are not in
    the table (in 20 parts; with neighbours by alignment in 5);
 4. the same domains smoothed among up to 20 members of each Pfam family of the training data, which have no labels here;
-5. CPU seconds by number of rows.
+5. TAPE's remote homology, validation part: a linear probe of vectors that were smoothed among those of training and
+   validation proteins together, without their labels (an hour of one core);
+6. CPU seconds by number of rows.
 """
 
 from __future__ import annotations
@@ -33,13 +36,14 @@ from experiments import fewer, labels_of
 import phylocli
 from phylocli.formats.embeddings import EmbeddingTable
 from phylocli.probe import NamedSource
+from phylocli.probe.benchmarks.tape_remote_homology import load as load_tape
 
 LEVELS = ("family", "superfamily", "fold")
 SETTINGS = [(k, rounds) for k in (5, 10, 20, 50) for rounds in (1, 2, 3)]
 ALIGNED = ("phmmer", "residues", "both")
 STRONGEST = 20
 """Number of neighbours by alignment."""
-REPORTS = ("settings", "retrieval", "folds", "among", "cost")
+REPORTS = ("settings", "retrieval", "folds", "among", "tape", "cost")
 MEMBERS, TRAINED = 25, 20
 """Members of each dev family, and of each family of the training data."""
 
@@ -157,7 +161,7 @@ def aligned(folder: Path, ids: list[str], iterations: int) -> npt.NDArray[np.flo
     return scores
 
 
-def report(folder: Path, name: str, tables: list[NamedSource], labels: Path, **options: Any) -> None:
+def report(folder: Path, name: str, tables: list[NamedSource], labels: Path | None, **options: Any) -> None:
     """Print the retrieval of tables with intervals, and the differences to the first."""
     target = folder / f"{name}_report"
     phylocli.run_probes(tables, labels, target, **{"tasks": ["retrieval"], "projection": "none", **options})
@@ -291,6 +295,11 @@ def main() -> None:
         for title, table in (("alone", scope), ("among them", together)):
             vectors = smoothed(table, labels, "cosine")[: len(scope)]
             print(f"smoothed {title}: {_text(by_cosine(vectors, labels))}", flush=True)
+    if "tape" in wanted:
+        letters = dict(load_tape(options.data, "valid").frame.select("id", "sequence").iter_rows())
+        embedded(folder / "tape.parquet", list(letters.items()))
+        tables = smoothed_beside(folder / "tape.parquet", letters, ("cosine", "phmmer", "both"))
+        report(folder, "tape", tables, None, benchmark="tape-remote-homology", data=options.data, tasks=())
     if "cost" in wanted:
         print("\n## Cost\n\n| rows | CPU s |\n|---|---|")
         rng = np.random.default_rng(0)
