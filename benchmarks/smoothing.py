@@ -3,8 +3,8 @@
     python benchmarks/smoothing.py DATA -o FOLDER [--peer UNIREP.parquet …] [--largest 50000]
 
 DATA holds scope/, families/, tape_remote_homology/ and their hold-outs. `--peer`: tables of the same domains by other
-models, to be smoothed, too (`benchmarks/unirep.py FOLDER/hidden/scope/dev.fasta`). Embeddings are kept in FOLDER. Six reports
-are printed:
+models, to be smoothed, too (`benchmarks/unirep.py FOLDER/hidden/scope/dev.fasta`). Embeddings are kept in FOLDER. Six
+reports are printed:
 
 1. settings: sensitivity on either half of the validation folds of SCOPe, for the choice of settings on one half;
 2. retrieval of SCOPe domains and of dev families, with 95 % intervals, before and after smoothing, by `phylocli probe`;
