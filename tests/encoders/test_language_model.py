@@ -178,6 +178,7 @@ def test_a_checkpoint_without_a_vocabulary_or_with_a_tokenizer_in_python_is_refu
 def test_without_transformers_the_message_says_how_to_get_it(
     checkpoint: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    folder = checkpoint("bert")  # made with transformers, if no other test has
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(MissingDependencyError, match=r"(?s)need transformers.*plm"):
-        build(checkpoint("bert"))
+        build(folder)
