@@ -90,6 +90,16 @@ class SearchConfig(TableConfig, TranslationConfig, ParallelConfig):
         return self.smooth > 0 and self.smooth_by != "cosine"
 
     @property
+    def needs_residue_embeddings(self) -> bool:
+        """Whether residue embeddings are aligned, of hits or of neighbours."""
+        return self.rerank is not None or (self.needs_neighbours and self.smooth_by != "phmmer")
+
+    def check_smooth_by(self) -> None:
+        """Raise a UsageError if the call itself gives `smooth_by`, but no `smooth`; files and the environment may do so."""
+        if self.smooth_by != "cosine" and not self.smooth and "smooth_by" not in self._ambient:
+            raise UsageError("--smooth-by needs --smooth", fix="add the number of neighbours (--smooth 20), or leave it out")
+
+    @property
     def nearest(self) -> int:
         """Number of nearest rows of a query to examine."""
         return max(self.kept, self.candidates or self.number) if self.reranks else self.kept

@@ -215,8 +215,7 @@ class _Search:
         stack: contextlib.ExitStack,
     ) -> None:
         config, options = self._config, self._config.column_options
-        if config.smooth_by != "cosine" and not config.smooth and "smooth_by" not in config._ambient:
-            raise UsageError("--smooth-by needs --smooth", fix="add the number of neighbours (--smooth 20), or leave it out")
+        config.check_smooth_by()
         asked = opened(queries, options)
         searched = targets.table if isinstance(targets, PreparedTable) else opened(targets, options)
         in_file = isinstance(targets, str | os.PathLike) and isinstance(searched, EmbeddingTable)
@@ -308,7 +307,7 @@ class _Search:
                     fix="write the table to a file in a folder that all machines see: phylocli embed FASTA -o FILE.parquet",
                 )
             )
-        if (config.rerank is not None or config.smooth_by in ("residues", "both")) and not config.in_process:
+        if config.needs_residue_embeddings and not config.in_process:
             device = targets.embedder.model.device if isinstance(targets, PreparedTable) else choose_device(config.device)
             if device.type != "cpu":
                 config = config.undivided(
@@ -326,7 +325,7 @@ class _Search:
         if config.smooth:
             refuse_smoothed(table)
             aligner = None
-            if config.smooth_by != "cosine":
+            if config.needs_neighbours:
                 assert sequences is not None
                 residues = read_residues(table.ids, sequences, code, report=False)
                 aligner = NeighbourAligner(self.targets, config.smooth_by, residues, config, config.threads)

@@ -223,7 +223,7 @@ class Smoothing:
         self.vectors = vectors if table.unit else unit(vectors)
         self._table, self._neighbours, self._aligner = table, min(neighbours, len(table)), aligner
         self._before: list[tuple[FloatArray, FloatArray]] = []
-        """Of each round: vectors, and cosine or log E of the k-th neighbour of each row."""
+        """Of each round: vectors, and for each row the minimum cosine, or maximum log E, of its neighbours."""
         if aligner is None:
             self._average_by_cosine(rounds, keep)
         else:
@@ -274,11 +274,9 @@ class Smoothing:
         """
         row = np.full(len(vectors), -1, dtype=np.int64) if rows is None else rows
         row = np.where(row < 0, matching_rows(vectors, _table(self._before[0][0])), row)
-        found = vectors.copy()
         new = np.flatnonzero(row < 0)
-        if self._aligner is None:
-            found = self._by_cosine(vectors)
-        elif len(new):
+        found = vectors.copy() if self._aligner is not None else self._by_cosine(vectors)
+        if self._aligner is not None and len(new):
             assert letters is not None, "all vectors are those of rows"
             chosen = [letters[number] for number in new.tolist()]
             called = [str(number + 1) if names is None else names[number] for number in new.tolist()]
