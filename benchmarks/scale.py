@@ -1,14 +1,14 @@
 """What a cluster costs: overhead of each engine, the limits of the scheduler, memory, and random kills.
 
-    python benchmarks/scale.py overhead [--workers 2] [--seconds 0.001,0.01,0.1,1,10]
+    python benchmarks/scale.py overhead [--workers 2] [--seconds 0.001,0.01,0.1,1,10] [--pieces 25000]
     python benchmarks/scale.py workers [--counts 10,100,1000] [--seconds 1,0.1,0.01]
     python benchmarks/scale.py memory [--pieces 25000]
     python benchmarks/scale.py search [--rows 100000,1000000,10000000] [--graphs-up-to 100000] [--dimension 64]
     python benchmarks/scale.py kills [--kills 50] [--families 2000] [--of worker,scheduler,client] [--engines dask]
 
 Pieces sleep, so that the figures are those of the engines and not of a busy machine; the load is printed beside them.
-`workers` runs all workers as threads of another process. Its limit is that of scheduler and client, which are one process
-with one core, as with `--cluster slurm`: CPU time for a piece there is the inverse of the highest rate, whatever the load.
+`workers` runs the scheduler in a process of its own, and workers as threads of others. With `--cluster slurm`, scheduler and
+client are one process with one core: the CPU time of both for a piece is the inverse of the highest rate, whatever the load.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import dataclasses
 import functools
 import hashlib
 import importlib
@@ -30,21 +31,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import polars as pl
-
 from phylocli.executors import Work, run_pieces
-from phylocli.executors.dask_cluster import close_clusters
-from phylocli.formats.embeddings import unit
-from phylocli.formats.tables import TableWriter, embeddings_schema
-from phylocli.search import nearest, open_table
-from phylocli.search.indices.approximate import CONNECTIVITY, EFFORT, SUFFIX, open_graph
-from phylocli.search.indices.files import index_path
-from phylocli.search.indices.quantised import CANDIDATES, open_codes
 
 
 def nap(seconds: float, index: int) -> int:
@@ -63,40 +54,64 @@ def nap_together(folder: str, workers: int, seconds: float, index: int) -> int:
     return nap(seconds, index)
 
 
-def timed_together(seconds: float, count: int, workers: int, **engine: object) -> float:
-    """Return the wall seconds of so many pieces, after all workers have started and bundles have their size."""
+def resident() -> float:
+    """Return the memory of this process in MB."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+@dataclasses.dataclass
+class Timing:
+    """CPU and wall seconds of the results in the middle of others, and the memory of this process before and after them.
+
+    Attributes:
+        others: CPU seconds of other processes meanwhile, of each group.
+    """
+
+    cpu: float
+    wall: float
+    memory: tuple[float, float]
+    others: list[float]
+
+
+def timed_together(seconds: float, count: int, workers: int, **engine: object) -> Timing:
+    """Measure so many pieces, after all workers have started and bundles have their size."""
     with tempfile.TemporaryDirectory() as folder:
         work = Work(functools.partial(nap_together, folder, workers, seconds))
-        return timed(work, count, workers + (4 * workers if seconds >= 0.1 else 500), 8 * workers, **engine)
+        return measured(work, count, workers + (4 * workers if seconds >= 0.1 else 500), 8 * workers, **engine)
 
 
-def timed(work: Work[int, int], count: int, before: int, after: int, **engine: object) -> float:
-    """Return the wall seconds of so many results, in the middle of others."""
-    return measured(work, count, before, after, **engine)[1]
-
-
-def measured(work: Work[int, int], count: int, before: int, after: int, **engine: object) -> tuple[float, float]:
-    """Return the CPU seconds of this process and the wall seconds of so many results, in the middle of others."""
+def measured(
+    work: Work[int, int], count: int, before: int, after: int, *, others: Sequence[list[int]] = (), **engine: object
+) -> Timing:
+    """Measure so many results, in the middle of more; others are groups of processes."""
     pieces = ((f"p{i}", i) for i in range(before + count + after))
     with contextlib.closing(run_pieces(work, pieces, **engine)) as results:  # type: ignore[arg-type]
         for _ in range(before):
             next(results)
+        memory, spent = resident(), [cpu_seconds(*group) for group in others]
         cpu, start = time.process_time(), time.perf_counter()
         for _ in range(count):
             next(results)
-        return time.process_time() - cpu, time.perf_counter() - start
+        cpu, wall = time.process_time() - cpu, time.perf_counter() - start
+        spent = [cpu_seconds(*group) - begun for group, begun in zip(others, spent, strict=True)]
+        return Timing(cpu, wall, (memory, resident()), spent)
 
 
 def overhead(options: argparse.Namespace) -> None:
     """Pieces a second, and the cost of Dask over the process pool."""
-    print("seconds a piece\tpieces\tideal s\tprocesses s\tDask s\tprocesses: pieces/s\tDask: pieces/s\tDask over processes")
+    print("engine\tseconds a piece\tpieces\tideal s\twall s\tover ideal\tCPU ms/piece, this process\tmemory MB\tload")
     for seconds in map(float, options.seconds.split(",")):
-        count = max(2 * options.workers, min(2000, int(options.budget * options.workers / seconds)))
-        pool = timed_together(seconds, count, options.workers, jobs=options.workers)
-        dask = timed_together(seconds, count, options.workers, cluster=f"local:{options.workers}")
-        ideal = seconds * count / options.workers
-        rates = f"{count / pool:,.0f}\t{count / dask:,.0f}"
-        print(f"{seconds:g}\t{count}\t{ideal:.2f}\t{pool:.2f}\t{dask:.2f}\t{rates}\t{dask / pool - 1:+.1%}", flush=True)
+        count = options.pieces or max(2 * options.workers, min(2000, int(options.budget * options.workers / seconds)))
+        ideal, walls = seconds * count / options.workers, list[float]()
+        for name in options.engines.split(","):
+            where = {"jobs": options.workers} if name == "processes" else {"cluster": f"local:{options.workers}"}
+            found = timed_together(seconds, count, options.workers, **where)
+            walls.append(found.wall)
+            memory = f"{found.memory[0]:.0f} to {found.memory[1]:.0f}"
+            row = f"{ideal:.2f}\t{found.wall:.2f}\t{found.wall / ideal - 1:+.1%}\t{1000 * found.cpu / count:.2f}\t{memory}"
+            print(f"{name}\t{seconds:g}\t{count}\t{row}\t{os.getloadavg()[2]:.1f}", flush=True)
+        if len(walls) == 2:
+            print(f"the second over the first: {walls[1] / walls[0] - 1:+.1%}", flush=True)
 
 
 QUIET = {
@@ -113,8 +128,23 @@ QUIET = {
 """Settings without the work of workers that would each have a machine of its own."""
 
 
+def scheduler(options: argparse.Namespace) -> None:
+    """Be a scheduler, until standard input ends."""
+    import dask
+    from distributed import Scheduler
+
+    async def run() -> None:
+        async with Scheduler(host="127.0.0.1", port=0, dashboard=False) as started:
+            print(started.address, flush=True)
+            await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+            os._exit(0)
+
+    dask.config.set({**QUIET, "distributed.scheduler.allowed-failures": 0, "distributed.comm.timeouts.connect": "600s"})
+    asyncio.run(run())
+
+
 def fleet(options: argparse.Namespace) -> None:
-    """Be all workers of a scheduler, as threads of this process, until standard input ends."""
+    """Be workers of a scheduler, as threads of this process, until standard input ends."""
     import dask
     import psutil
     from distributed import Worker
@@ -128,62 +158,79 @@ def fleet(options: argparse.Namespace) -> None:
     if options.silent:
         Worker.heartbeat = silent
 
-    async def run() -> None:
+    async def run(folder: str) -> None:
+        # Each has a folder of its own: it would look through those of all others, as if they were left by dead workers.
+        settings = {"nthreads": 1, "memory_limit": 0, "dashboard": False}
         started: list[Any] = []
         for start in range(0, options.count, 20):
-            new = [
-                Worker(options.address, nthreads=1, name=str(start + i), memory_limit=0, dashboard=False)
-                for i in range(min(20, options.count - start))
-            ]
+            numbers = range(options.first + start, options.first + min(start + 20, options.count))
+            new = [Worker(options.address, name=str(k), local_directory=f"{folder}/{k}", **settings) for k in numbers]
             started += await asyncio.gather(*new)
         print("started", flush=True)
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
         os._exit(0)  # closing them one after another would take minutes
 
     dask.config.set({**QUIET, "distributed.comm.timeouts.connect": "600s"})
-    asyncio.run(run())
+    asyncio.run(run(options.folder))
 
 
-def cpu_seconds(process: int) -> float:
-    """Return the CPU time that another process has taken."""
-    fields = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+def cpu_seconds(*processes: int) -> float:
+    """Return the CPU time that other processes have taken."""
+    fields = [Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split() for process in processes]
+    return sum(int(field[11]) + int(field[12]) for field in fields) / os.sysconf("SC_CLK_TCK")
+
+
+def helper(*words: str) -> tuple[subprocess.Popen[str], str]:
+    """Start this script with these arguments; return its process and the first line that it prints."""
+    command = [sys.executable, __file__, *words]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    assert process.stdout is not None
+    return process, process.stdout.readline().strip()
+
+
+FLEET = 250
+"""Number of workers of one process."""
 
 
 def workers(options: argparse.Namespace) -> None:
-    """The same call on more and more workers, which are in another process."""
+    """The same call on more and more workers, which are in other processes, as is the scheduler."""
     import dask
-    from distributed import LocalCluster
 
-    dask.config.set(QUIET)
+    from phylocli.executors.dask_cluster import close_clusters
+
+    dask.config.set({**QUIET, "distributed.comm.timeouts.connect": "600s"})
     print(
-        "workers\tseconds a piece\tpieces\tstart s\twall s\tpieces/s\tideal pieces/s\tscheduler and client, CPU ms/piece"
-        "\tpieces per CPU s\tworkers, CPU ms/piece\tmemory MB"
+        "workers\tseconds a piece\tpieces\tstart s\twall s\tpieces/s\tideal pieces/s\tscheduler, CPU ms/piece"
+        "\tclient, CPU ms/piece\tpieces per CPU s of both\tworkers, CPU ms/piece\tmemory of scheduler, MB\tload"
     )
     for count in map(int, options.counts.split(",")):
+        stack = contextlib.ExitStack()
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
         begun = time.perf_counter()
-        with dask.config.set({"distributed.scheduler.allowed-failures": 0}):
-            cluster = LocalCluster(n_workers=0, processes=True, dashboard_address="127.0.0.1:0", host="127.0.0.1")
-        command = [sys.executable, __file__, "fleet", cluster.scheduler_address, str(count), *["--silent"] * options.silent]
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-        assert process.stdout is not None
-        while process.stdout.readline() not in (b"started\n", b""):
-            pass
+        server, address = helper("scheduler")
+        silent = ["--silent"] * options.silent
+        fleets = [
+            helper("fleet", address, str(min(FLEET, count - first)), folder, "--first", str(first), *silent)[0]
+            for first in range(0, count, FLEET)  # one after another
+        ]
         begun = time.perf_counter() - begun
+        print(f"{count} workers after {begun:.0f} s", file=sys.stderr, flush=True)
         for seconds in map(float, options.seconds.split(",")):
             pieces = max(count, min(count * options.rounds, int(count * options.budget / seconds), options.most))
             work = Work(functools.partial(nap, seconds))
-            before = cpu_seconds(process.pid)
-            cpu, wall = measured(work, pieces, 2 * count, count, cluster=cluster.scheduler_address)
-            memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-            fleet_cpu = (cpu_seconds(process.pid) - before) / (pieces + 3 * count)
-            row = f"{begun:.0f}\t{wall:.1f}\t{pieces / wall:,.0f}\t{count / seconds:,.0f}\t{1000 * cpu / pieces:.2f}"
-            row += f"\t{pieces / cpu:,.0f}\t{1000 * fleet_cpu:.2f}\t{memory:,.0f}"
+            pids = [server.pid], [fleet.pid for fleet in fleets]
+            found = measured(work, pieces, 2 * count, count, others=pids, cluster=address)
+            central, own, others = (1000 * cpu / pieces for cpu in (found.others[0], found.cpu, found.others[1]))
+            pages = int(Path(f"/proc/{server.pid}/statm").read_text().split()[1])
+            row = f"{begun:.0f}\t{found.wall:.1f}\t{pieces / found.wall:,.0f}\t{count / seconds:,.0f}\t{central:.2f}"
+            row += f"\t{own:.2f}\t{1000 / (central + own):,.0f}\t{others:.2f}"
+            row += f"\t{pages * os.sysconf('SC_PAGE_SIZE') / 1e6:,.0f}\t{os.getloadavg()[0]:.1f}"
             print(f"{count}\t{seconds:g}\t{pieces}\t{row}", flush=True)
         close_clusters()
-        process.kill()
-        process.wait()
-        cluster.close()
+        for process in (*fleets, server):
+            process.kill()
+            process.wait()
+        stack.close()
 
 
 def memory(options: argparse.Namespace) -> None:
@@ -193,8 +240,7 @@ def memory(options: argparse.Namespace) -> None:
     results = run_pieces(work, ((f"p{i}", i) for i in range(options.pieces)), cluster="local:1")
     for done, _ in enumerate(results, 1):
         if done in (1, options.pieces) or done % (options.pieces // 5) == 0:
-            pages = int(Path("/proc/self/statm").read_text().split()[1])
-            print(f"{done}\t{pages * os.sysconf('SC_PAGE_SIZE') / 1e6:.0f}", flush=True)
+            print(f"{done}\t{resident():.0f}", flush=True)
 
 
 # --- search ---
@@ -209,6 +255,10 @@ def clustered(rows: int, dimension: int, seed: int, clusters: int) -> Iterator[A
 
     The clusters do not depend on the seed: queries are of those of the table.
     """
+    import numpy as np
+
+    from phylocli.formats.embeddings import unit
+
     common, rng = np.random.default_rng(0), np.random.default_rng(seed)
     axes = common.standard_normal((dimension // 4, dimension), np.float32) / np.sqrt(np.float32(dimension / 4))
     centres = common.standard_normal((clusters, dimension // 4), np.float32) @ axes
@@ -228,6 +278,9 @@ class Peer:
     def build(self, vectors: Any) -> int:
         """Build the index; return its size in bytes."""
         import faiss
+        import numpy as np
+
+        from phylocli.search.indices.approximate import CONNECTIVITY, EFFORT
 
         dimension = vectors.shape[1]
         if self.description == "Binary":
@@ -235,16 +288,19 @@ class Peer:
             self.index: Any = faiss.IndexBinaryFlat(dimension)
             self.index.add(np.packbits(vectors > self.mean, axis=1))
             return int(self.index.ntotal * dimension // 8)
-        self.index = faiss.index_factory(dimension, self.description, faiss.METRIC_INNER_PRODUCT)
-        if self.description.startswith("HNSW"):
+        graph = self.description.startswith("HNSW")
+        name = f"HNSW{CONNECTIVITY}" if graph else self.description
+        self.index = faiss.index_factory(dimension, name, faiss.METRIC_INNER_PRODUCT)
+        if graph:
             self.index.hnsw.efConstruction = self.index.hnsw.efSearch = EFFORT
         self.index.train(vectors[:100_000])
         self.index.add(vectors)
-        graph = self.description.startswith("HNSW")
         return int(faiss.serialize_index(self.index).nbytes if graph else self.index.sa_code_size() * self.index.ntotal)
 
     def __call__(self, queries: Any, k: int) -> Any:
         """Return row numbers (n, k)."""
+        import numpy as np
+
         if self.description == "Binary":
             return self.index.search(np.packbits(queries > self.mean, axis=1), k)[1]
         return self.index.search(queries, k)[1]
@@ -270,6 +326,15 @@ def search(options: argparse.Namespace) -> None:
 
 def search_table(path: Path, rows: int, options: argparse.Namespace) -> None:
     """Measure the searches of one table, which is written first."""
+    import numpy as np
+    import polars as pl
+
+    from phylocli.formats.tables import TableWriter, embeddings_schema
+    from phylocli.search import nearest, open_table
+    from phylocli.search.indices.approximate import SUFFIX, open_graph
+    from phylocli.search.indices.files import index_path
+    from phylocli.search.indices.quantised import CANDIDATES, open_codes
+
     clusters = max(1, rows // 100)
     (queries,) = clustered(options.queries, options.dimension, 2, clusters)
     at = 0
@@ -310,7 +375,7 @@ def search_table(path: Path, rows: int, options: argparse.Namespace) -> None:
     if options.no_peers:
         return
     vectors = table.numpy()  # as they are on disk, in half precision
-    for description in ("Flat", "SQfp16", "SQ8", "Binary", *([f"HNSW{CONNECTIVITY}"] if with_graphs else [])):
+    for description in ("Flat", "SQfp16", "SQ8", "Binary", *(["HNSW"] if with_graphs else [])):
         peer, start = Peer(description), time.process_time()
         size = peer.build(vectors)
         report(f"faiss {description}", time.process_time() - start, size, peer)
@@ -493,6 +558,8 @@ def main() -> None:
     part.add_argument("--workers", type=int, default=2)
     part.add_argument("--seconds", default="0.001,0.01,0.1,1,10")
     part.add_argument("--budget", type=float, default=20, help="seconds of ideal time for a row")
+    part.add_argument("--pieces", type=int, help="of a row, instead")
+    part.add_argument("--engines", default="processes,dask")
     part.set_defaults(function=overhead)
     part = parts.add_parser("workers")
     part.add_argument("--counts", default="10,100,1000")
@@ -505,8 +572,12 @@ def main() -> None:
     part = parts.add_parser("fleet")
     part.add_argument("address")
     part.add_argument("count", type=int)
+    part.add_argument("folder")
+    part.add_argument("--first", type=int, default=0)
     part.add_argument("--silent", action="store_true")
     part.set_defaults(function=fleet)
+    part = parts.add_parser("scheduler")
+    part.set_defaults(function=scheduler)
     part = parts.add_parser("memory")
     part.add_argument("--pieces", type=int, default=25_000)
     part.set_defaults(function=memory)
@@ -529,7 +600,7 @@ def main() -> None:
     part.add_argument("--seed", type=int, default=0)
     part.set_defaults(function=kills)
     options = parser.parse_args()
-    if options.function is not fleet:
+    if options.function not in (fleet, scheduler):
         print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     options.function(options)
 

@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any
 from phylocli.config.parallel import ClusterConfig
 from phylocli.core.errors import MissingDependencyError, PhylocliError, ServiceError
 from phylocli.core.processes import kill_children
-from phylocli.core.threads import available_cores
 from phylocli.executors.work import STRIKES, TOPIC, Died, Done, Piece, Work
 
 if TYPE_CHECKING:
@@ -50,6 +49,9 @@ further one after twice the time, until all are present."""
 
 ANSWER = 30.0
 """Seconds within which a scheduler has to answer."""
+
+PRESENT = 300.0
+"""Seconds within which a scheduler in this process has to answer, however busy the machine."""
 
 WITHOUT_WORKERS = 300.0
 """Seconds without any worker after which the workers of this machine are given up; those of other machines may wait in a
@@ -368,13 +370,15 @@ class DaskCluster:
                     bundle.starts += 1
                     bundle.worker = message["worker"]
             return
-        if "refused" in message and message["refused"] not in self._refused:
+        if "accepted" in message:  # without asking for the list of all, of which there may be a thousand
+            with self._lock:
+                self._accepted.add(message["accepted"])
+        elif message["refused"] not in self._refused:
             self._refused[message["refused"]] = message["why"]
             logger.warning(f"the worker {message['refused']} is not used: {message['why']}")
-        self._looked = 0.0
 
     def _look(self) -> None:
-        begun = self._looked = time.monotonic()  # an event that comes meanwhile asks for another look
+        begun = self._looked = time.monotonic()
         try:
             known = self._client.scheduler_info(n_workers=-1)["workers"]
         except OSError as error:  # which asks the scheduler
@@ -448,7 +452,16 @@ def _connected(config: ClusterConfig) -> _Connection:
     else:
         cluster = _local(config) if config.type == "local" else _batch(config)
         try:
-            found = _Connection(Client(cluster, set_as_default=False), cluster, own=True)
+            found = _Connection(Client(cluster, timeout=PRESENT, set_as_default=False), cluster, own=True)
+            if config.type == "local":
+                cluster.scale(config.expected_workers)
+        except (OSError, TimeoutError) as error:
+            _close(None, cluster)
+            raise ServiceError(
+                f"the Dask scheduler of this command did not answer within {PRESENT:g} s",
+                why=str(error).split("\n", 1)[0] or None,
+                fix="the machine may be too busy; run the same command again",
+            ) from error
         except BaseException:
             _close(None, cluster)
             raise
@@ -460,17 +473,16 @@ def _connected(config: ClusterConfig) -> _Connection:
 
 
 def _local(config: ClusterConfig) -> Any:
+    """Return a cluster of this machine, without workers: while they start, a client might wait too long for an answer."""
     from distributed import LocalCluster
 
-    scratch = config.local_directory or tempfile.gettempdir()
-    count = config.workers or available_cores()
     return LocalCluster(
-        n_workers=count,
+        n_workers=0,
         threads_per_worker=1,
         processes=True,
         memory_limit=config.memory if "memory" in config.model_fields_set else "auto",
         dashboard_address="127.0.0.1:0",
-        local_directory=scratch,
+        local_directory=config.local_directory or tempfile.gettempdir(),
         host="127.0.0.1",
     )
 

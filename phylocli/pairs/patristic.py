@@ -52,7 +52,7 @@ class Patristic:
             )
         self.n_missing = int(missing.sum())
         self.n_negative = int((lengths < 0).sum())
-        cleaned = np.maximum(np.nan_to_num(tree.length, nan=0.0), 0.0)
+        cleaned = np.fmax(tree.length, 0.0)  # missing ones too
         cleaned[0] = 0.0  # a stem above the root is on no path between tips
         cleaned_tree = Tree(tree.parent, cleaned, tree.names)
         self._node_depth: Floats = cleaned_tree.root_distances()

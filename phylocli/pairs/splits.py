@@ -52,7 +52,7 @@ def split_clades(family: Family, fraction: float, seed: int) -> set[str]:
     patristic = Patristic(tree)
     n = patristic.n_tips
     rng = np.random.default_rng(seed)
-    length = np.maximum(np.nan_to_num(tree.length, nan=0.0), 0.0)
+    length = np.fmax(tree.length, 0.0)
     nodes = np.arange(1, len(tree))
     start, end, stem = patristic.first_tip[nodes], patristic.end_tip[nodes], length[nodes]
     # Both sides of every branch: the tips start … end − 1 below it, and all others. The two branches at a root with two

@@ -89,6 +89,8 @@ def evaluate(
     for task in chosen:
         for level in task.levels:
             scorer.score(task, level, measured)
+    for _ in measured:  # none is left; this ends the workers, and prints what has become of the pieces
+        raise AssertionError
     for layer, embedding in layers:
         scorer.score_layer(layer, embedding, chosen)
     return Metrics(
@@ -143,6 +145,8 @@ def _measured_cells(
     results = run_all(work, pieces, jobs=jobs, cluster=cluster, title="probing", total=len(moved))
     for cell in cells:
         yield _measure_cell(data, embeddings, replicates, seed, cell) if cell[2] in here else next(results)
+    for _ in results if moved else ():
+        raise AssertionError
 
 
 def _measure_cell(

@@ -413,6 +413,8 @@ class _Search:
                     self._add(columns, query, next(ranked))
                     bar.advance()
                 yield self._frame(columns)
+            for _ in ranked:  # none is left; this ends the workers, and prints what has become of the pieces
+                raise AssertionError
 
     def _kept(self, query: int) -> npt.NDArray[np.int64]:
         return np.flatnonzero(self._found.rows[query] >= 0)

@@ -15,25 +15,42 @@ NEAR_DUPLICATE = 0.9
 """Minimum estimated identity of near-duplicates."""
 
 _BLOCK = 500
+_DENSE = 1 << 16
+"""Number of cells up to which a matrix of 5-mers is dense: for small families, sparse matrices take most of the time."""
 
 
 def kmer_sets(sequences: SequenceOf[str]) -> Any:
     """Return which 5-mers each sequence has as a sparse matrix of ones, shape (n, 20^5)."""
     from scipy.sparse import csr_matrix
 
+    index, ends = _kmers(sequences)
+    shape = (len(sequences), len(alphabet.AMINO_ACIDS) ** K)
+    return csr_matrix((np.ones(len(index), dtype=np.float32), index, ends), shape=shape)
+
+
+def _kmers(sequences: SequenceOf[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the distinct 5-mers of each sequence, one sequence after another, and where each begins, shape (n + 1,)."""
+    words, ends = [np.zeros(0, dtype=np.int64)], [np.zeros(1, dtype=np.int64)]
+    for start in range(0, len(sequences), _BLOCK):
+        found, counts = _kmers_of_block(sequences[start : start + _BLOCK])
+        words.append(found)
+        ends.append(ends[-1][-1] + np.cumsum(counts))
+    return np.concatenate(words), np.concatenate(ends)
+
+
+def _kmers_of_block(sequences: SequenceOf[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the distinct 5-mers of each sequence, one sequence after another, and how many each has."""
     size = len(alphabet.AMINO_ACIDS)
-    powers = size ** np.arange(K - 1, -1, -1)
-    columns, ends = [], [0]
-    for sequence in sequences:
-        states = alphabet.encode_states([sequence])[0].astype(np.int64)
-        found = np.zeros(0, dtype=np.int64)
-        if len(states) >= K:
-            windows = np.lib.stride_tricks.sliding_window_view(states, K)
-            found = np.unique(windows[(windows < size).all(axis=1)] @ powers)
-        columns.append(found)
-        ends.append(ends[-1] + len(found))
-    index = np.concatenate(columns) if columns else np.zeros(0, dtype=np.int64)
-    return csr_matrix((np.ones(len(index), dtype=np.float32), index, ends), shape=(len(columns), size**K))
+    text = "-".join(sequences) + "-" * K  # no 5-mer has residues of two sequences
+    states = alphabet.encode_states([text])[0].astype(np.int64)
+    owners = np.repeat(np.arange(len(sequences)), [len(sequence) + 1 for sequence in sequences])
+    words, valid = np.zeros(len(owners), dtype=np.int64), np.ones(len(owners), dtype=bool)
+    for k in range(K):
+        letters = states[k : k + len(owners)]
+        words = size * words + letters
+        valid &= letters < size
+    distinct = np.unique(owners[valid] * size**K + words[valid])
+    return distinct % size**K, np.bincount(distinct // size**K, minlength=len(sequences))
 
 
 def nearest_identity(scored: SequenceOf[str], training: SequenceOf[str]) -> npt.NDArray[np.float64]:
@@ -67,17 +84,25 @@ def identity_clusters(sequences: SequenceOf[str], threshold: float) -> npt.NDArr
     from scipy.sparse import coo_matrix, csr_matrix, vstack
     from scipy.sparse.csgraph import connected_components
 
-    words = kmer_sets(sequences)
-    counts = np.maximum(np.diff(words.indptr), 1)
+    words, ends = _kmers(sequences)
+    n, lengths = len(sequences), np.diff(ends)
+    counts = np.maximum(lengths, 1)
     # Only columns of 5-mers that occur: transposition takes time for each of 20^5, milliseconds for a family of any size.
-    known, index = np.unique(words.indices, return_inverse=True)
-    words = csr_matrix((words.data, index, words.indptr), shape=(len(sequences), len(known)))
-    other = words.T.tocsr()
+    known, index = np.unique(words, return_inverse=True)
+    if n * len(known) <= _DENSE:
+        dense = np.zeros((n, len(known)), dtype=np.float32)
+        dense[np.repeat(np.arange(n), lengths), index] = 1
+        similar = dense @ dense.T / np.minimum.outer(counts, counts) >= threshold**K
+        if similar.sum() == np.trace(similar):
+            return np.arange(n)
+        return np.asarray(connected_components(csr_matrix(similar), directed=False)[1], dtype=np.int64)
+    rows = csr_matrix((np.ones(len(words), dtype=np.float32), index, ends), shape=(n, len(known)))
+    other = rows.T.tocsr()
     blocks = []
-    for start in range(0, len(sequences), _BLOCK):
-        shared = (words[start : start + _BLOCK] @ other).tocoo()
+    for start in range(0, n, _BLOCK):
+        shared = (rows[start : start + _BLOCK] @ other).tocoo()
         shorter = np.minimum(counts[start + shared.row], counts[shared.col])
         near = shared.data / shorter >= threshold**K
-        size = (min(_BLOCK, len(sequences) - start), len(sequences))
+        size = (min(_BLOCK, n - start), n)
         blocks.append(coo_matrix((np.ones(near.sum(), dtype=bool), (shared.row[near], shared.col[near])), shape=size))
     return np.asarray(connected_components(vstack(blocks), directed=False)[1], dtype=np.int64)

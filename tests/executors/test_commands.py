@@ -127,6 +127,12 @@ SEARCHES: dict[str, tuple[list[object], dict[str, list[object]]]] = {
 }
 
 
+TABLES = {
+    "exact": [["searching", "21", "0"]],  # 7 groups of queries in 3 of rows
+    "aligned": [["searching", "3", "0"], ["alignments", "5", "0"]],
+}
+
+
 @pytest.mark.parametrize("kind", SEARCHES)
 def test_hits_of_shards_are_merged_to_the_bytes_of_one_process(
     cli: Callable[..., Result],
@@ -148,6 +154,8 @@ def test_hits_of_shards_are_merged_to_the_bytes_of_one_process(
     for name, options in engines.items():
         result = cli(*command, *options, "-o", tmp_path / f"{name}.tsv")
         assert result.exit_code == 0, result.output
+        ended = [line.split()[:3] for line in result.stderr.splitlines() if line.startswith(("searching  ", "alignments  "))]
+        assert ended == ([] if name == "one" else TABLES[kind])  # what has become of the pieces
     contents = {(tmp_path / f"{name}.tsv").read_bytes() for name in engines}
     assert len(contents) == 1 and next(iter(contents)).count(b"\n") >= 6
 
@@ -201,6 +209,7 @@ def test_figures_of_probes_are_the_same_whatever_the_engine(
     for name, options in PROCESSES.items():
         result = cli(*command, *options, "-o", tmp_path / name)
         assert result.exit_code == 0, result.output
+        assert ("\nprobing  " in result.stderr) == (name != "one")  # the table at the end
     one, other = (pl.read_parquet(tmp_path / name / "metrics.parquet") for name in PROCESSES)
     assert len(one) > 4
     assert one.equals(other)

@@ -176,6 +176,31 @@ def test_bundle_whose_worker_has_left_is_submitted_again_if_others_are_idle(monk
     assert submitted == [0, 0, 2]
 
 
+def test_workers_that_are_accepted_count_without_asking_for_the_list_of_all() -> None:
+    engine = DaskCluster(Work(abs), ClusterConfig.parse(CLUSTER))
+    engine._looked = time.monotonic()
+    for number in range(1000):
+        engine.note({"name": engine._name, "accepted": f"tcp://{number}"})
+    assert (engine.workers, engine.capacity) == (1000, 2000)  # a look would need the client, which is not there
+
+
+def test_scheduler_of_a_machine_that_is_too_busy_is_an_error_without_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    import distributed
+
+    class Late:
+        def __init__(self, cluster: distributed.LocalCluster, **options: object) -> None:
+            assert not cluster.workers  # they start when the client has its connection
+            clusters.append(cluster)
+            raise OSError("Timed out trying to connect to tcp://127.0.0.1:1 after 300 s")
+
+    clusters: list[distributed.LocalCluster] = []
+    monkeypatch.setattr(distributed, "Client", Late)
+    with pytest.raises(ServiceError, match="did not answer") as caught:
+        dask_cluster._connected(ClusterConfig.parse("local:3"))
+    assert caught.value.why is not None and caught.value.why.startswith("Timed out")
+    assert clusters[0].status.name == "closed"
+
+
 def test_cluster_that_has_lost_all_workers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dask_cluster, "WITHOUT_WORKERS", 0.0)
     engine = DaskCluster(Work(abs), ClusterConfig.parse(CLUSTER))
