@@ -15,6 +15,7 @@ from .formats.embeddings import read_embeddings as read_embeddings
 from .formats.family import Family as Family
 from .formats.sequences.fasta import Sequence as Sequence
 from .formats.tree import Tree as Tree
+from .homologs import find_homologs as find_homologs
 from .models import Model as Model
 from .models import join_models as join_models
 from .network import build_network as build_network

@@ -189,22 +189,35 @@ class Hits(NamedTuple):
     domains: list[list[Domain]]
 
 
-def phmmer(queries: Iterable[str], targets: Iterable[str], options: SearchOptions = SearchOptions()) -> Iterator[Hits]:
-    """Search sequences with sequences; yield the hits of each query, in the order of the queries."""
+def phmmer(
+    queries: Iterable[str], targets: Iterable[str] | DigitalSequenceBlock, options: SearchOptions = SearchOptions()
+) -> Iterator[Hits]:
+    """Search sequences with sequences; yield the hits of each query, in the order of the queries.
+
+    Targets of several searches may be given as the result of `digital_block`.
+    """
     import pyhmmer
 
     asked: Any = digital_block(queries)
-    found = pyhmmer.phmmer(asked, digital_block(targets), cpus=options.threads, **options._options())
+    found = pyhmmer.phmmer(asked, _block(targets), cpus=options.threads, **options._options())
     return (_hits(hits, options.domains) for hits in found)
 
 
-def hmmsearch(hmms: Iterable[HMM], targets: Iterable[str], options: SearchOptions = SearchOptions()) -> Iterator[Hits]:
-    """Search sequences with profile HMMs; yield the hits of each profile, in the order of the profiles."""
+def hmmsearch(
+    hmms: Iterable[HMM], targets: Iterable[str] | DigitalSequenceBlock, options: SearchOptions = SearchOptions()
+) -> Iterator[Hits]:
+    """Search sequences with profile HMMs; yield the hits of each profile, in the order of the profiles; see `phmmer`."""
     import pyhmmer
 
     asked: Any = list(hmms)
-    found = pyhmmer.hmmsearch(asked, digital_block(targets), cpus=options.threads, **options._options())
+    found = pyhmmer.hmmsearch(asked, _block(targets), cpus=options.threads, **options._options())
     return (_hits(hits, options.domains) for hits in found)
+
+
+def _block(targets: Iterable[str] | DigitalSequenceBlock) -> Any:
+    from pyhmmer import easel
+
+    return targets if isinstance(targets, easel.DigitalSequenceBlock) else digital_block(targets)
 
 
 def _hits(found: TopHits, domains: bool) -> Hits:

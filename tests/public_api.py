@@ -98,6 +98,10 @@ def search_and_probes() -> None:
         assert_type(server.url, str)
 
 
+def homologs(family: Family) -> None:
+    assert_type(phylocli.find_homologs("query.fasta", "db.fasta", engine="mmseqs"), Iterator[Family])
+
+
 def errors_and_version() -> None:
     try:
         phylocli.read_families("missing.sto")

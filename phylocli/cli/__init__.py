@@ -29,6 +29,7 @@ ORDER = (
     *(
         "fetch",
         "families",
+        "homologs",
         "align",
         "tree",
         "pairs",

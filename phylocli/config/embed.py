@@ -58,6 +58,9 @@ class EmbedConfig(ParallelConfig, TranslationConfig):
     """Pool residues this way instead of the model's own, such as mean, max or first."""
     per_residue: Annotated[bool, Cli()] = False
     """Write one row per residue instead of one per sequence."""
+    per_family: Annotated[bool, Cli()] = False
+    """Write one row per family (a record of a Stockholm file, or a file), the mean of its members; with --per-residue, one
+    per residue of its first member."""
     layer: Annotated[int | None, Field(ge=0), Cli(metavar="K")] = None
     """Take residues after this layer; by default the last."""
     half: Annotated[bool, Cli()] = False

@@ -21,6 +21,8 @@ class PredictConfig(TranslationConfig):
 
     what: Annotated[Literal["3di", "ss", "ss8", "profile"], Cli()] = "3di"
     """3Di letters of Foldseek; secondary structure in three or eight (ss8) states; or the profile of the family."""
+    per_family: Annotated[bool, Cli()] = False
+    """Predict for the first member of each aligned family, from all members."""
     format: Annotated[Literal["fasta", "hmm", "pssm"] | None, Cli()] = None
     """FASTA of states; for profiles HMMER3 (hmm) or PSI-BLAST's ASCII matrix (pssm); by default from the suffix, else
     FASTA, or hmm for profiles."""

@@ -15,10 +15,13 @@ from phylocli.embed.embedder import (
     untrained,
     with_pooling,
 )
+from phylocli.embed.families import embed_families, embed_family_residues
 from phylocli.embed.pipeline import embed_file
 
 __all__ = [
     "Embedder",
+    "embed_families",
+    "embed_family_residues",
     "embed_file",
     "embed_residues",
     "embed_sequences",

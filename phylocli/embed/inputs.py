@@ -112,6 +112,11 @@ def expand(sources: Sources) -> list[PathLike | None]:
     return found or [None]
 
 
+def are_files(sources: SequenceOf[PathLike | None]) -> bool:
+    """Return whether all inputs are files, which can be read twice, and none a pipe or URL."""
+    return not any(source is None or is_url(source) or not Path(source).is_file() for source in sources)
+
+
 def survey(
     sources: SequenceOf[PathLike | None],
     *,
@@ -127,7 +132,7 @@ def survey(
     Raises:
         BadInputError: as `read_sequences`.
     """
-    if any(source is None or is_url(source) or not Path(source).is_file() for source in sources):
+    if not are_files(sources):
         return None
     sequences = residues = id_letters = 0
     checksum = Checksum()

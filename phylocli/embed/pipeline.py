@@ -21,6 +21,7 @@ from phylocli.core.words import counted
 from phylocli.embed.disk_space import check_space, forecast
 from phylocli.embed.embedder import untrained as random_weights
 from phylocli.embed.embedder import with_pooling
+from phylocli.embed.families import read_all_families, survey_families
 from phylocli.embed.inputs import Sources, Survey, expand, survey
 from phylocli.embed.parts import SHARD_SIZE, open_folder, write_parts
 from phylocli.embed.throughput import Meter
@@ -100,9 +101,21 @@ def embed_file(
     if config.translate and loaded.alphabet != "protein":
         raise UsageError("--translate gives proteins, and the model is one of nucleotides", fix="leave out --translate")
     sources = expand(source)
-    known = survey(sources, on_duplicate=config.on_duplicate, letters=loaded.alphabet, genetic_code=config.code)
+    if config.per_family:
+        _check_families(config, folder)
+    known = (
+        survey_families(sources, on_duplicate=config.on_duplicate, letters=loaded.alphabet)
+        if config.per_family
+        else survey(sources, on_duplicate=config.on_duplicate, letters=loaded.alphabet, genetic_code=config.code)
+    )
     maker = Tabulator(
-        loaded.to(places[0]), config.layer, config.per_residue, config.half, config.max_tokens, config.untrained
+        loaded.to(places[0]),
+        config.layer,
+        config.per_residue,
+        config.half,
+        config.max_tokens,
+        config.untrained,
+        config.per_family,
     )
     parameters = {
         **config.to_parameters(),
@@ -136,6 +149,14 @@ def embed_file(
     lock = f".shard-{part.index + 1}-of-{part.count}.lock"
     with contextlib.nullcontext() if is_url(folder) else locks.exclusive(folder, lock):
         return _many_parts(job, maker, known, part, list(map(str, places)), parameters)
+
+
+def _check_families(config: EmbedConfig, folder: PathLike | None) -> None:
+    """Raise a UsageError if options do not fit one row per family."""
+    if folder is not None:
+        raise UsageError("embeddings of families are a single table", fix="name a file, as in -o emb.parquet")
+    if config.translate:
+        raise UsageError("--translate is for sequences, not for families", fix="translate with 'phylocli align' first")
 
 
 def _folder(output: PathLike | None, *, parts: bool) -> PathLike | None:
@@ -180,14 +201,19 @@ def _one_table(
     if known is not None and output is not None and is_file(output):
         check_space(output, _forecast(known, maker, format))
     with Meter(known) as meter, TableWriter(output, maker.schema(), format) as writer:
-        sequences = read_sequences(
-            sources,
-            on_duplicate=on_duplicate,
-            letters=maker.model.alphabet,
-            report=known is None,
-            genetic_code=genetic_code,
-        )
-        for table, count, residues in maker.tables(sequences, meter.computed):
+        if maker.per_family:
+            families = read_all_families(sources, on_duplicate=on_duplicate, letters=maker.model.alphabet)
+            tables = maker.family_tables(families, meter.computed)
+        else:
+            sequences = read_sequences(
+                sources,
+                on_duplicate=on_duplicate,
+                letters=maker.model.alphabet,
+                report=known is None,
+                genetic_code=genetic_code,
+            )
+            tables = maker.tables(sequences, meter.computed)
+        for table, count, residues in tables:
             writer.write(table)
             meter.done(count, residues)
     write_sidecar(output, "embed", parameters, maker.untrained)
@@ -202,7 +228,8 @@ def _forecast(known: Survey, maker: Tabulator, format: TableFormat) -> int:
 
 def _say_done(meter: Meter, maker: Tabulator, output: PathLike | None) -> None:
     speed = f"{meter.residues:,} residues in {console.duration(meter.seconds)}"
-    logger.info(f"{counted(meter.sequences, 'sequence')}, {maker.dimension} features each, {speed}: {output}")
+    noun = "family" if maker.per_family else "sequence"
+    logger.info(f"{counted(meter.sequences, noun)}, {maker.dimension} features each, {speed}: {output}")
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from phylocli.core.errors import BadInputError
-from phylocli.embed.embedder import embed_residues, embed_sequences, table_metadata
+from phylocli.embed.embedder import Embedder, embed_residues, embed_sequences, table_metadata
+from phylocli.embed.families import embed_families, embed_family_residues
 from phylocli.formats import Sequence
+from phylocli.formats.family import Family
 from phylocli.formats.sequences.fasta import shorten
 from phylocli.formats.tables import embeddings_schema, residues_schema
 from phylocli.models.model import Model
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
 
 ROWS = 65_536
 """Number of residue rows written at a time."""
+
+PER_FAMILY = "phylocli.per_family"
+"""Metadata of tables with one row per family: how members were averaged."""
 
 HALF_MAX = float(np.finfo(np.float16).max)
 
@@ -33,6 +38,7 @@ class Tabulator:
         model: on its device.
         layer: use residues after this layer; None is the last.
         per_residue: one row per residue (`tables.residues_schema`) instead of one per sequence.
+        per_family: one row per family, the mean of its members, or with `per_residue` per residue of its first member.
         half: float16.
         max_tokens: maximum number of tokens per batch; 0 chooses by device.
         untrained: seed of the model's random weights, if it is untrained.
@@ -44,6 +50,7 @@ class Tabulator:
     half: bool = False
     max_tokens: int = 0
     untrained: int | None = None
+    per_family: bool = False
 
     @property
     def dimension(self) -> int:
@@ -56,6 +63,8 @@ class Tabulator:
         found = table_metadata(self.model, self.layer)
         if self.untrained is not None:
             found["phylocli.untrained_seed"] = str(self.untrained)
+        if self.per_family:
+            found[PER_FAMILY] = "mean"
         return found
 
     def schema(self, **more: str) -> pa.Schema:
@@ -78,6 +87,18 @@ class Tabulator:
         """
         return (self._residues if self.per_residue else self._sequences)(sequences, on_batch)
 
+    def family_tables(
+        self, families: Iterable[Family], on_batch: Callable[[int], None] | None = None
+    ) -> Iterator[tuple[pa.Table, int, int]]:
+        """Yield (rows, number of families, number of residues) of families; otherwise as `tables`."""
+        embedder = Embedder(self.model, self.layer, self.max_tokens, on_batch=on_batch)
+        if self.per_residue:
+            yield from self._residue_rows(embed_family_residues(families, embedder))
+            return
+        schema = self.schema()
+        for names, lengths, values, residues in embed_families(families, embedder):
+            yield sequence_rows(names, lengths, values, schema, half=self.half), len(names), residues
+
     def _sequences(
         self, sequences: Iterable[Sequence], on_batch: Callable[[int], None] | None
     ) -> Iterator[tuple[pa.Table, int, int]]:
@@ -89,12 +110,18 @@ class Tabulator:
     def _residues(
         self, sequences: Iterable[Sequence], on_batch: Callable[[int], None] | None
     ) -> Iterator[tuple[pa.Table, int, int]]:
+        yield from self._residue_rows(
+            embed_residues(sequences, self.model, layer=self.layer, max_tokens=self.max_tokens, on_batch=on_batch)
+        )
+
+    def _residue_rows(
+        self, found: Iterable[tuple[Sequence, npt.NDArray[np.float32]]]
+    ) -> Iterator[tuple[pa.Table, int, int]]:
         import pyarrow as pa
 
         schema = self.schema()
         held: list[pa.Table] = []
         count = rows = 0
-        found = embed_residues(sequences, self.model, layer=self.layer, max_tokens=self.max_tokens, on_batch=on_batch)
         for sequence, values in found:
             length = len(sequence.residues)
             columns = [

@@ -1,7 +1,7 @@
-"""Predictions for residues from single sequences: 3Di letters, secondary structure, family profiles."""
+"""Predictions for residues, from sequences or families: 3Di letters, secondary structure, profiles."""
 
 from __future__ import annotations
 
-from phylocli.predict.pipeline import Prediction, predict_file, predict_residues
+from phylocli.predict.pipeline import Prediction, log_probabilities, predict_families, predict_file, predict_residues
 
-__all__ = ["Prediction", "predict_file", "predict_residues"]
+__all__ = ["Prediction", "log_probabilities", "predict_families", "predict_file", "predict_residues"]

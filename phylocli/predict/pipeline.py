@@ -7,6 +7,7 @@ import io
 import itertools
 import logging
 from collections.abc import Iterable, Iterator
+from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
@@ -17,9 +18,11 @@ from phylocli.config.predict import HEAD_OF, PredictConfig
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.core.words import counted
 from phylocli.embed import load_model
-from phylocli.embed.embedder import embed_residues
+from phylocli.embed.embedder import Embedder, FloatArray, embed_residues
+from phylocli.embed.families import column_means, members_of, read_all_families
 from phylocli.embed.inputs import Sequences, Sources, as_sequences, expand
 from phylocli.formats import Sequence, read_sequences
+from phylocli.formats.family import Family
 from phylocli.formats.output_formats import FASTA, format_by_suffix
 from phylocli.formats.provenance import write_sidecar
 from phylocli.formats.sequences import fasta
@@ -92,22 +95,70 @@ def predict_residues(sequences: Sequences, model: Model, what: str = "3di", *, m
         >>> len(prediction.states), prediction.probabilities.shape
         (10, (10, 20))
     """
+    head = _head_of(what, model)
+    return _predicted(as_sequences(sequences, model.alphabet), model, head, max_tokens)
+
+
+def predict_families(
+    families: Iterable[Family], model: Model, what: str = "3di", *, max_tokens: int = 0
+) -> Iterator[Prediction]:
+    """Predict the states of the residues of the first member of each family, from all members, in input order.
+
+    The sequence of a prediction is the first member, under the name of the family. Probabilities are the geometric mean,
+    scaled to a sum of 1, of those of all members with a residue in the same column.
+
+    Args:
+        families: aligned, such as those of `phylocli.find_homologs`.
+        model, what, max_tokens: see `predict_residues`.
+
+    Raises:
+        UsageError: nothing of that name can be predicted, or the model has no such head.
+        BadInputError: a family that is not aligned, or a letter that is not a residue.
+
+    Examples:
+        >>> heads = {"3di": {"hidden": 8, "kernel": 3}}  # of a trained model, see the recipe evolution-structure
+        >>> model = phylocli.Model.create("convolutional", preset="tiny", seed=0, heads=heads)
+        >>> prediction = next(phylocli.predict.predict_families(phylocli.read_families("examples/families.sto"), model))
+        >>> len(prediction.states) == len(prediction.sequence.residues)
+        True
+    """
+    head = _head_of(what, model)
+    embedder, letters = Embedder(model, max_tokens=max_tokens), find_head(head).states
+    for family in families:
+        members = members_of(family, model.alphabet)
+        logs = column_means(family, [log_probabilities(model, head, residues) for residues in embedder.residues(members)])
+        scaled = np.exp(logs - logs.max(axis=1, keepdims=True))
+        probabilities = (scaled / scaled.sum(axis=1, keepdims=True)).astype(np.float32)
+        yield Prediction(Sequence(family.label, members[0], where=family.where), letters, probabilities)
+
+
+def log_probabilities(model: Model, head: str, residues: FloatArray) -> FloatArray:
+    """Return the log probabilities that a head predicts for residues (L, D) of the last layer, (L, K)."""
+    import torch
+
+    with torch.inference_mode():
+        vectors = torch.from_numpy(residues).to(model.device)[None]
+        mask = torch.ones(vectors.shape[:2], dtype=torch.bool, device=model.device)
+        found: FloatArray = model.predict_residues(head, vectors, mask)[0].log_softmax(dim=1).float().cpu().numpy()
+    return found
+
+
+def _head_of(what: str, model: Model) -> str:
+    """Return the name of the head that predicts this.
+
+    Raises:
+        UsageError: nothing of that name can be predicted, or the model has no such head.
+    """
     if what not in HEAD_OF:
         raise UsageError(f"{what!r} cannot be predicted", fix=f"choose one of {', '.join(HEAD_OF)}")
     model.require_head(HEAD_OF[what])
-    return _predicted(as_sequences(sequences, model.alphabet), model, HEAD_OF[what], max_tokens)
+    return HEAD_OF[what]
 
 
 def _predicted(sequences: Iterable[Sequence], model: Model, head: str, max_tokens: int) -> Iterator[Prediction]:
-    import torch
-
     letters = find_head(head).states
     for sequence, residues in embed_residues(sequences, model, max_tokens=max_tokens):
-        with torch.inference_mode():
-            vectors = torch.from_numpy(residues).to(model.device)[None]
-            mask = torch.ones(vectors.shape[:2], dtype=torch.bool, device=model.device)
-            probabilities = model.predict_residues(head, vectors, mask)[0].softmax(dim=1).float().cpu().numpy()
-        yield Prediction(sequence, letters, probabilities)
+        yield Prediction(sequence, letters, np.exp(log_probabilities(model, head, residues)))
 
 
 def predict_file(
@@ -148,19 +199,12 @@ def predict_file(
     format = _format(output, config)
     limit_threads(config.threads)
     embedder = load_model(model, config.device)
-    head = HEAD_OF[config.what]
-    sequences = read_sequences(
-        expand(sources), on_duplicate=config.on_duplicate, letters=embedder.model.alphabet, genetic_code=config.code
-    )
-    first = next(sequences, None)
-    if first is None:
-        raise BadInputError("there are no sequences to predict from", fix="give at least one sequence")
-    embedder.model.require_head(head)
+    predictions = _of_file(expand(sources), embedder.model, config)
     count = 0
     with contextlib.ExitStack() as stack:
         stream = stack.enter_context(open_output(output))
         table = None if confidence is None else stack.enter_context(TableWriter(confidence, predictions_schema()))
-        for prediction in _predicted(itertools.chain([first], sequences), embedder.model, head, config.max_tokens):
+        for prediction in predictions:
             if format == "pssm" and count:
                 raise UsageError(
                     "a matrix of PSI-BLAST is of one sequence, and the input has more",
@@ -171,8 +215,32 @@ def predict_file(
                 table.write(prediction.to_polars())
             count += 1
     write_sidecar(output, "predict", {**config.to_parameters(), "model": embedder.model.fingerprint})
-    logger.info(f"{counted(count, 'sequence')}: {find_head(head).title}")
+    logger.info(f"{counted(count, 'sequence')}: {find_head(HEAD_OF[config.what]).title}")
     return count
+
+
+def _of_file(sources: SequenceOf[PathLike | None], model: Model, config: PredictConfig) -> Iterator[Prediction]:
+    """Return the predictions for files.
+
+    Raises:
+        UsageError: the model has no such head, or --translate with families.
+        BadInputError: there are no sequences.
+    """
+    items: Iterator[Family] | Iterator[Sequence]
+    if config.per_family:
+        if config.translate:
+            raise UsageError("--translate is for sequences, not for families", fix="translate with 'phylocli align' first")
+        items = read_all_families(sources, on_duplicate=config.on_duplicate, letters=model.alphabet)
+    else:
+        items = read_sequences(sources, on_duplicate=config.on_duplicate, letters=model.alphabet, genetic_code=config.code)
+    first = next(items, None)
+    if first is None:
+        raise BadInputError("there are no sequences to predict from", fix="give at least one sequence")
+    head = _head_of(config.what, model)
+    given: Any = itertools.chain([first], items)
+    if config.per_family:
+        return predict_families(given, model, config.what, max_tokens=config.max_tokens)
+    return _predicted(given, model, head, config.max_tokens)
 
 
 def _format(output: PathLike | None, config: PredictConfig) -> str:

@@ -8,12 +8,16 @@ protein resembles them: by secondary structure, motifs and folds of the same cla
 
 The vectors depend on the model and are stored in its folder (`background.safetensors`). If they are missing, the first
 search computes them and writes them there, or to the user cache if the folder is read-only or another pooling is used.
+
+Embeddings that are averaged over homologs (`embed --per-family`) have larger cosines with each other, related or not. For
+tables of these, the background is averaged, too (`background-families.safetensors`, of the default model).
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,10 +25,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from phylocli.core import console
-from phylocli.core.errors import PhylocliError
+from phylocli.core.errors import BadInputError, PhylocliError, UsageError
+from phylocli.embed.families import embed_families
 from phylocli.formats import read_sequences
 from phylocli.formats.arrays import read_arrays, write_arrays
 from phylocli.formats.embeddings import EmbeddingTable
+from phylocli.formats.family import Family
 from phylocli.formats.streams import cache_folder
 from phylocli.search.database import FloatArray, unit
 from phylocli.search.evalues import Floats, log_p_values, sample_rows
@@ -36,6 +42,9 @@ logger = logging.getLogger(__name__)
 
 SEQUENCES = Path(__file__).with_name("background.fasta.gz")
 """The sequences of the background."""
+
+FAMILIES = "background-families.safetensors"
+"""Name of the file with the vectors of the background averaged with homologs, in the folder of a model."""
 
 SIZE = 4096
 """Maximum number of rows of a table that are used as background if the model has none."""
@@ -66,10 +75,15 @@ class Background:
         return [self.sequences[i] for i in order]
 
 
-def background_of(embedder: Embedder) -> Background | None:
+def background_of(embedder: Embedder, *, families: bool = False) -> Background | None:
     """Return the background of a model, from its folder or the user cache; if it is in neither, compute and save it.
 
     The result is None for nucleotide models, since the background consists of proteins.
+
+    Args:
+        embedder: an embedder with the model.
+        families: each protein averaged with its homologs, for tables of families: from the folder of the model, or None,
+            since homologs are found in a large database (`benchmarks/background.py families`).
 
     Raises:
         BadInputError: the file in the model's folder is damaged.
@@ -77,13 +91,47 @@ def background_of(embedder: Embedder) -> Background | None:
     if embedder.model.alphabet != "protein":
         return None
     sequences = [sequence.residues for sequence in read_sequences(SEQUENCES)]
-    places = _places(embedder)
-    vectors = next((found for place in places if (found := _load(place, embedder)) is not None), None)
-    if vectors is None:
-        vectors = _quantised(_compute(embedder, sequences))
-        _save(places, embedder, vectors)
+    if families:
+        vectors = _of_families(embedder)
+        if vectors is None:
+            return None
+    else:
+        places = _places(embedder)
+        vectors = next((found for place in places if (found := _load(place, embedder)) is not None), None)
+        if vectors is None:
+            vectors = _quantised(_compute(embedder, sequences))
+            _save(places, embedder, vectors)
     values, scales = vectors
     return Background(unit(values * scales[:, None]), sequences)
+
+
+def _of_families(embedder: Embedder) -> Quantised | None:
+    folder, model = embedder.model.folder, embedder.model
+    return None if folder is None or embedder.layer not in (None, model.depth) else _load(folder / FAMILIES, embedder)
+
+
+def write_family_background(embedder: Embedder, families: Iterable[Family]) -> Path:
+    """Write the background of families to the folder of a model; return the path of the file.
+
+    Args:
+        embedder: an embedder with the model.
+        families: each protein of the background with its homologs, in the order of `SEQUENCES`.
+
+    Raises:
+        UsageError: the model has no folder.
+        BadInputError: the families are not those of the background.
+    """
+    folder = embedder.model.folder
+    if folder is None:
+        raise UsageError("the model has no folder for its background", fix="save it first")
+    names, vectors = [], []
+    for of, _, found, _ in embed_families(families, embedder):
+        names += of
+        vectors.append(found)
+    if names != [sequence.id for sequence in read_sequences(SEQUENCES)]:
+        raise BadInputError("the families are not those of the background", fix=f"find homologs of {SEQUENCES}")
+    _save([folder / FAMILIES], embedder, _quantised(np.concatenate(vectors)))
+    return folder / FAMILIES
 
 
 def background_of_table(table: EmbeddingTable) -> Background | None:

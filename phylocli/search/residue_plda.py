@@ -36,6 +36,7 @@ from phylocli.core.words import counted
 from phylocli.formats.arrays import read_arrays, write_arrays
 from phylocli.formats.family import Family
 from phylocli.formats.streams import PathLike
+from phylocli.predict import log_probabilities
 from phylocli.search.alignment import Gaps
 from phylocli.search.database import FloatArray, IntArray
 from phylocli.statistics.plda import MEMBERS, fit_axes
@@ -164,17 +165,6 @@ def features_of(
         last = parts.get(model.depth) or Embedder(model, None, embedder.max_tokens).residues(sequences)
         found += [[log_probabilities(model, head, residues) for residues in last] for head in heads]
     return [np.concatenate(of, axis=1) for of in zip(*found, strict=True)]
-
-
-def log_probabilities(model: Model, head: str, residues: FloatArray) -> FloatArray:
-    """Return the log probabilities that a head predicts for residues (L, D) of the last layer, (L, K)."""
-    import torch
-
-    with torch.inference_mode():
-        vectors = torch.from_numpy(residues).to(model.device)[None]
-        mask = torch.ones(vectors.shape[:2], dtype=torch.bool, device=model.device)
-        found: FloatArray = model.predict_residues(head, vectors, mask)[0].log_softmax(dim=1).float().cpu().numpy()
-    return found
 
 
 def fit_residue_plda(

@@ -15,7 +15,7 @@ from phylocli.core.errors import BadInputError, PhylocliError
 from phylocli.embed import Embedder
 from phylocli.embed.inputs import Sequences, as_sequences, survey
 from phylocli.embed.throughput import Meter
-from phylocli.embed.to_table import sequence_rows
+from phylocli.embed.to_table import PER_FAMILY, sequence_rows
 from phylocli.formats import read_sequences
 from phylocli.formats.embeddings import EmbeddingTable, read_embeddings
 from phylocli.formats.input_formats import SEQUENCE_FORMATS, names_of, sniff_file
@@ -185,11 +185,13 @@ class PreparedTable:
                 if self._model is not None:
                     raise
                 missing = error
-        found = background_of(self._embedder) if self._embedder is not None else None
+        families = PER_FAMILY in self.table.metadata
+        found = background_of(self._embedder, families=families) if self._embedder is not None else None
         if found is not None:
             return found
         found = background_of_table(self.table)
-        what = missing.what if missing is not None else "no background of unrelated proteins for the model of this table"
+        kind = "families" if families else "proteins"
+        what = missing.what if missing is not None else f"no background of unrelated {kind} for the model of this table"
         fix = f" ({missing.fix})" if missing is not None and missing.fix else ""
         if found is None:
             few = f"the table has fewer than {FEWEST:,} rows, too few to estimate them from"
@@ -204,5 +206,8 @@ class PreparedTable:
     @cached_property
     def residue_alignment(self) -> ResidueEvalues:
         """The aligner of queries and rows of the table by residue embeddings."""
-        known = self.background if self.background is not None and self.background.sequences else None
+        if PER_FAMILY in self.table.metadata:
+            known = background_of(self.embedder)  # residues are those of single proteins
+        else:
+            known = self.background if self.background is not None and self.background.sequences else None
         return ResidueEvalues(ResidueScores(self.embedder), known, len(self.table))

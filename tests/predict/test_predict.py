@@ -21,9 +21,10 @@ from phylocli.core.alphabet import AMINO_ACIDS, encode_tokens
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.encoders import pad_batch
 from phylocli.formats import Sequence, read_sequences
+from phylocli.formats.family import Family
 from phylocli.models.heads import HEADS, find_head
 from phylocli.models.model import Model
-from phylocli.predict import predict_file, predict_residues
+from phylocli.predict import predict_families, predict_file, predict_residues
 from phylocli.predict.profiles import ORDER, hmm_bytes, pssm_text, stacked_rows
 
 NETWORK = {"hidden": 8, "kernel": 5}
@@ -185,3 +186,21 @@ def test_the_default_model_predicts_that_globins_are_helical(tmp_path: Path) -> 
     assert states.count("H") > 0.6 * len(states) and states.count("E") < 0.05 * len(states)
     predict_file(globins, tmp_path / "3di.fasta")
     assert len(set("".join(s.residues for s in read_sequences(tmp_path / "3di.fasta")))) > 5
+
+
+def test_predictions_of_a_family_are_geometric_means_over_its_members(model: Model) -> None:
+    family = Family(["a", "b"], ["MKV-LAG", "-KVWL-G"], accession="F")
+    (found,) = predict_families([family], model, "ss")
+    one, two = (p.probabilities for p in predict_residues([("a", "MKVLAG"), ("b", "KVWLG")], model, "ss"))
+    shared = [(0, None), (1, 0), (2, 1), (3, 3), (4, None), (5, 4)]  # residues of a, with those of b in their columns
+    expected = np.stack([one[i] if j is None else np.sqrt(one[i] * two[j]) for i, j in shared])
+    expected /= expected.sum(axis=1, keepdims=True)
+    assert found.sequence.id == "F" and found.sequence.residues == "MKVLAG"
+    np.testing.assert_allclose(found.probabilities, expected, atol=1e-6)
+
+
+def test_predictions_of_a_family_need_an_alignment(model: Model) -> None:
+    with pytest.raises(BadInputError, match="F is not aligned"):
+        next(predict_families([Family(["a", "b"], ["MKV", "MKVL"], accession="F", aligned=False)], model))
+    with pytest.raises(UsageError, match="not for families"):
+        predict_file("examples/families.sto", "out.fasta", per_family=True, translate=True)

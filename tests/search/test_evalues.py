@@ -13,16 +13,19 @@ from scipy import stats
 
 from phylocli import models
 from phylocli.core.errors import BadInputError
-from phylocli.embed import Embedder, with_pooling
+from phylocli.embed import Embedder, load_model, with_pooling
+from phylocli.embed.to_table import PER_FAMILY
 from phylocli.formats import read_families, read_sequences
+from phylocli.formats.family import Family
 from phylocli.models.model import Model
 from phylocli.search import Background, EmbeddingTable, background, background_of, unit
-from phylocli.search.background import background_of_table
+from phylocli.search.background import background_of_table, write_family_background
 from phylocli.search.evalues import CENSORED, EXCEEDANCES, fisher_z, log_p_values, log_survival
 from phylocli.search.gumbel import Gumbel, fit_gumbel
 from phylocli.search.rerank import ResidueScores, align
 from phylocli.search.residue_evalues import ResidueEvalues, cells
 from phylocli.search.residue_plda import ResiduePLDA
+from phylocli.search.targets import PreparedTable
 
 
 def vectors_only(vectors: np.ndarray) -> Background:
@@ -360,3 +363,34 @@ def test_alignment_is_phmmers_with_the_tables_size(examples: Path) -> None:
 
 def test_transformed_cosines_are_bounded_by_the_resolution_of_a_search() -> None:
     assert fisher_z(np.array([1.0, 2.0])) == pytest.approx([np.arctanh(1 - 2.0**-21)] * 2)
+
+
+def test_tables_of_families_have_the_background_of_families(small_background: Path, tmp_path: Path) -> None:
+    """Each protein of it is averaged with its homologs; a model without it has none."""
+    folder = Model.create("convolutional", preset="tiny", seed=0).save(tmp_path / "model")
+    embedder = Embedder(Model.load(folder))
+    single = background_of(embedder)
+    assert single is not None
+    assert background_of(embedder, families=True) is None
+    families = [
+        Family([name, "other"], [sequence, "MKV" * 40], name=name, aligned=False)
+        for name, sequence in ((s.id, s.residues) for s in read_sequences(small_background))
+    ]
+    with pytest.raises(BadInputError, match="not those of the background"):
+        write_family_background(embedder, families[1:])
+    assert write_family_background(embedder, families).name == "background-families.safetensors"
+    found = background_of(embedder, families=True)
+    other = unit(embedder.pooled(["MKV" * 40]))[0]
+    assert found is not None and np.abs(found.vectors - unit(single.vectors + other)).max() < 5e-3
+    table = embedder.embed(["MKTAYIAKQR", "MKVLA"])
+    assert np.array_equal(PreparedTable(table, embedder=embedder).background.vectors, single.vectors)
+    table.metadata[PER_FAMILY] = "mean"
+    assert np.array_equal(PreparedTable(table, embedder=embedder).background.vectors, found.vectors)
+
+
+def test_the_default_model_has_a_background_of_families() -> None:
+    embedder = load_model("default")
+    single, families = background_of(embedder), background_of(embedder, families=True)
+    assert single is not None and families is not None and single.vectors.shape == families.vectors.shape
+    same = (single.vectors * families.vectors).sum(1)
+    assert 0.5 < np.median(same) < 0.95 and same.max() > 0.999  # some have no homologs

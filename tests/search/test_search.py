@@ -51,9 +51,9 @@ def test_a_prepared_table_has_the_same_hits_and_loads_its_model_once(
     loaded: list[str] = []
 
     def counted(function: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*given: Any) -> Any:
+        def call(*given: Any, **options: Any) -> Any:
             loaded.append(function.__name__)
-            return function(*given)
+            return function(*given, **options)
 
         return call
 

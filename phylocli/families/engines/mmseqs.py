@@ -8,12 +8,9 @@ over their whole length.
 
 from __future__ import annotations
 
-import logging
 import math
 import re
-import shutil
 import tempfile
-from collections.abc import Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,17 +18,14 @@ from pathlib import Path
 
 import numpy as np
 
+from phylocli import mmseqs
 from phylocli.core import console
-from phylocli.core.errors import MissingDependencyError, PhylocliError
-from phylocli.core.processes import run_program
 from phylocli.families.pool import Pool
 from phylocli.families.profiles import Builders
 from phylocli.families.residue_assignment import Group
 from phylocli.families.searching import Hit, Region, Settings
 
-logger = logging.getLogger(__name__)
-
-PROGRAM = "mmseqs"
+_OTHERWISE = "--engine profile"
 SENSITIVITY = "5"
 GROUP_IDENTITY = "0.3"
 GROUP_COVERAGE = "0.8"
@@ -95,9 +89,8 @@ class Cluster:
 
 def describe() -> str:
     """Return the method with program version and options, for the notes of a record."""
-    version = run_program([_program(), "version"]).stdout.strip()
     groups = f"linclust --min-seq-id {GROUP_IDENTITY} -c {GROUP_COVERAGE}"
-    return f"MMseqs2 {version or 'of unknown version'} {groups}, cluster -s {SENSITIVITY}"
+    return f"MMseqs2 {mmseqs.version(_OTHERWISE)} {groups}, cluster -s {SENSITIVITY}"
 
 
 def group(pool: Pool, settings: Settings, executor: Executor) -> list[Group]:
@@ -117,23 +110,24 @@ def group(pool: Pool, settings: Settings, executor: Executor) -> list[Group]:
 def cluster(pool: Pool, settings: Settings) -> list[Cluster]:
     """Return the clusters of at least two sequences of a pool, sorted by the index of their representative."""
     with tempfile.TemporaryDirectory(prefix="phylocli-mmseqs-") as name:
-        run = _Run(Path(name), settings.threads)
-        with (run.folder / "pool.fasta").open("w", encoding="ascii") as stream:
-            # Numbers as names, so that no special characters in ids reach the program.
-            stream.writelines(f">{i}\n{text}\n" for i, text in enumerate(pool.residues))
-        run("createdb", "pool.fasta", "pool", threaded=False)
+        run = mmseqs.MMseqs(Path(name), settings.threads, _OTHERWISE)
+        run.create("pool", pool.residues)
         run("linclust", "pool", "groups", "tmp", "--min-seq-id", GROUP_IDENTITY, "-c", GROUP_COVERAGE)
         run("createsubdb", "groups", "pool", "heads", threaded=False)
         limits = ["-s", SENSITIVITY, "-e", str(settings.evalue), "-c", str(settings.coverage), "--cov-mode", "0"]
         run("cluster", "heads", "clusters", "tmp", *limits, "--cluster-reassign", "1")
         run("mergeclusters", "pool", "members", "groups", "clusters")
         run("align", "pool", "pool", "members", "alignments", "-a", "-e", "inf")
-        head_of = {member: head for head, member in map(_indices, run.clusters("groups"))}
+        for database in ("groups", "members"):
+            run("createtsv", "pool", "pool", database, f"{database}.tsv")
+        head_of = {member: head for head, member in map(_indices, run.lines("groups.tsv"))}
         clusters: dict[int, Cluster] = {}
-        for representative, member in map(_indices, run.clusters("members")):
+        for representative, member in map(_indices, run.lines("members.tsv")):
             found = clusters.setdefault(representative, Cluster(representative))
             found.groups.setdefault(head_of[member], []).append(member)
-        for fields in run.alignments("alignments", "query,target,bits,evalue,qstart,tstart,cigar"):
+        columns = "query,target,bits,evalue,qstart,tstart,cigar"
+        run("convertalis", "pool", "pool", "alignments", "alignments.tsv", "--format-output", columns)
+        for fields in run.lines("alignments.tsv"):
             representative, member = _indices(fields)
             start, target_start = (int(text) - 1 for text in fields[4:6])
             aligned = Alignment(float(fields[2]), float(fields[3]), start, target_start, fields[6])
@@ -141,59 +135,9 @@ def cluster(pool: Pool, settings: Settings) -> list[Cluster]:
     return [clusters[index] for index in sorted(clusters) if sum(map(len, clusters[index].groups.values())) > 1]
 
 
-@dataclass
-class _Run:
-    """Runs MMseqs2 commands in a temporary folder."""
-
-    folder: Path
-    threads: int
-
-    def __call__(self, *words: str, threaded: bool = True) -> None:
-        """Run a command of the program.
-
-        Raises:
-            PhylocliError: the command failed.
-        """
-        command = [_program(), *words, "-v", "1", *(["--threads", str(self.threads)] if threaded else [])]
-        logger.debug(f"running {' '.join(command)}")
-        done = run_program(command, folder=self.folder)
-        if done.returncode != 0:
-            said = (done.stderr or done.stdout).strip().splitlines()
-            raise PhylocliError(
-                f"MMseqs2 failed with status {done.returncode} in '{words[0]}'",
-                why=said[-1] if said else None,
-                fix="run it again with -v to see the command, or use --engine profile",
-            )
-
-    def clusters(self, database: str) -> Iterator[list[str]]:
-        """Yield representative and member for each row of a cluster database."""
-        self("createtsv", "pool", "pool", database, f"{database}.tsv")
-        yield from self._lines(database)
-
-    def alignments(self, database: str, columns: str) -> Iterator[list[str]]:
-        """Yield the given columns of `mmseqs convertalis` for each alignment of a database."""
-        self("convertalis", "pool", "pool", database, f"{database}.tsv", "--format-output", columns)
-        yield from self._lines(database)
-
-    def _lines(self, database: str) -> Iterator[list[str]]:
-        with (self.folder / f"{database}.tsv").open(encoding="ascii") as stream:
-            for line in stream:
-                yield line.rstrip("\n").split("\t")
-
-
 def _indices(fields: list[str]) -> tuple[int, int]:
     """Return the pool indices of the two sequences of a row."""
     return int(fields[0]), int(fields[1])
-
-
-def _program() -> str:
-    found = shutil.which(PROGRAM)
-    if found is None:
-        raise MissingDependencyError(
-            "the engine 'mmseqs' needs MMseqs2, which is not on PATH",
-            fix="conda install -c bioconda mmseqs2, or apt install mmseqs2, or use --engine profile",
-        )
-    return found
 
 
 def _profiled(pool: Pool, builders: Builders, coverage: float, cluster: Cluster) -> Group:

@@ -1,0 +1,170 @@
+"""Families → embeddings: the mean over the members, of their vectors or of their residues in each column."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from collections.abc import Sequence as SequenceOf
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from phylocli.core.errors import BadInputError
+from phylocli.embed.embedder import Embedder
+from phylocli.embed.inputs import Survey, are_files
+from phylocli.formats import Sequence, read_families
+from phylocli.formats.embeddings import unit
+from phylocli.formats.family import Family
+from phylocli.formats.nucleotides import OTHER_MODEL, NucleotideCheck
+from phylocli.formats.sequences.fasta import DuplicatePolicy, OnDuplicate, shorten
+from phylocli.formats.streams import PathLike, recording_inputs
+
+FloatArray = npt.NDArray[np.float32]
+
+
+def embed_families(families: Iterable[Family], embedder: Embedder) -> Iterator[tuple[list[str], list[int], FloatArray, int]]:
+    """Yield (names, lengths, embeddings, residues) in blocks, in input order, in bounded memory.
+
+    The embedding of a family is the mean of the unit vectors of its members, scaled to unit length: what members do not
+    share cancels out.
+
+    Args:
+        families: with at least one member each.
+        embedder: an embedder with the model.
+
+    Yields:
+        accessions (or names) of N families, their numbers of match columns (the mean length of members without an
+        alignment), float32 unit vectors (N, D), and the number of residues of all members.
+
+    Raises:
+        BadInputError: a family without members, or a letter that is not a residue.
+
+    Examples:
+        >>> embedder = phylocli.load_model("default")
+        >>> families = phylocli.read_families("examples/families.sto")
+        >>> names, lengths, vectors, residues = next(phylocli.embed.embed_families(families, embedder))
+        >>> len(names), vectors.shape
+        (14, (14, 1024))
+    """
+    for block in _blocks(families, 64 * embedder.max_tokens):
+        members = [members_of(family, embedder.model.alphabet) for family in block]
+        letters = [residues for of in members for residues in of]
+        starts = np.cumsum([0, *map(len, members[:-1])])
+        vectors = unit(np.add.reduceat(unit(embedder.pooled(letters)), starts))
+        yield [family.label for family in block], [_length(family) for family in block], vectors, sum(map(len, letters))
+
+
+def embed_family_residues(families: Iterable[Family], embedder: Embedder) -> Iterator[tuple[Sequence, FloatArray]]:
+    """Yield the first member of each family, under the name of the family, and the embeddings of its residues, (L, D).
+
+    These are means over all members, see `column_means`.
+
+    Raises:
+        BadInputError: a family that is not aligned, or a letter that is not a residue.
+    """
+    for family in families:
+        members = members_of(family, embedder.model.alphabet)
+        yield Sequence(family.label, members[0], where=family.where), column_means(family, embedder.residues(members))
+
+
+def column_means(family: Family, values: SequenceOf[FloatArray]) -> FloatArray:
+    """Return the means of values of residues over the members that have one in the same column of an alignment, (L, K).
+
+    Args:
+        family: the aligned family.
+        values: those of the residues of each member, (its residues, K).
+
+    Returns:
+        One row for each of the L residues of the first member.
+
+    Raises:
+        BadInputError: the family is not aligned.
+    """
+    aligned = family.as_aligned()
+    columns = aligned.residue_columns()
+    place = np.full(aligned.columns, -1)
+    place[columns[0]] = np.arange(len(columns[0]))
+    total = np.zeros((len(columns[0]), values[0].shape[1]))
+    count = np.zeros((len(columns[0]), 1))
+    for own, at in zip(values, columns, strict=True):
+        shared = place[at] >= 0
+        total[place[at[shared]]] += own[shared]
+        count[place[at[shared]]] += 1
+    mean: FloatArray = (total / count).astype(np.float32)
+    return mean
+
+
+def _blocks(families: Iterable[Family], residues: int) -> Iterator[list[Family]]:
+    """Yield consecutive families in lists of about `residues` residues."""
+    block: list[Family] = []
+    held = 0
+    for family in families:
+        size = sum(len(row) for row in family.rows)
+        if block and held + size > residues:
+            yield block
+            block, held = [], 0
+        block.append(family)
+        held += size
+    if block:
+        yield block
+
+
+def members_of(family: Family, alphabet: str) -> list[str]:
+    """Return the unaligned members.
+
+    Raises:
+        BadInputError: a member has no residues, or a letter that is not one.
+    """
+    found = []
+    for name, row in zip(family.ids, family.rows, strict=True):
+        found.append(Sequence(name, row, where=family.where).unaligned(alphabet))
+        if not found[-1]:
+            raise BadInputError(f"{family.label}: {shorten(name)!r} has no residues", fix="leave it out")
+    return found
+
+
+def _length(family: Family) -> int:
+    if family.aligned:
+        return int(family.match_columns().sum())
+    return round(sum(len(row) for row in family.rows) / len(family))
+
+
+def read_all_families(
+    sources: SequenceOf[PathLike | None],
+    *,
+    on_duplicate: OnDuplicate = "error",
+    letters: str = "protein",
+) -> Iterator[Family]:
+    """Yield the families of files, whose names must be unique.
+
+    Raises:
+        BadInputError: two families of one name, a family without members, or a file that cannot be read.
+    """
+    policy = DuplicatePolicy(on_duplicate, fix="give each family an accession of its own")
+    check = NucleotideCheck(letters, OTHER_MODEL)
+    for source in sources:
+        for family in check.families(read_families(source)):
+            if not len(family):
+                raise BadInputError(f"{family.label} has no members", fix="leave it out")
+            name = policy.accept(family.label, family.where or family.label)
+            if name is not None:
+                yield family if name == family.label else replace(family, accession=name)
+
+
+def survey_families(
+    sources: SequenceOf[PathLike | None], *, on_duplicate: OnDuplicate = "error", letters: str = "protein"
+) -> Survey | None:
+    """Scan files of families, and return the number of families and of residues; None for pipes and URLs. See `survey`.
+
+    Raises:
+        BadInputError: as `read_all_families`.
+    """
+    if not are_files(sources):
+        return None
+    families = residues = names = 0
+    with recording_inputs():
+        for family in read_all_families(sources, on_duplicate=on_duplicate, letters=letters):
+            families += 1
+            residues += sum(len(row) - row.count("-") - row.count(".") for row in family.rows)
+            names += len(family.label)
+    return Survey(families, residues, names)

@@ -1,0 +1,1 @@
+"""Programs that search a database for homologs."""

@@ -1,0 +1,71 @@
+"""Homologs by MMseqs2, which must be installed: a search with sequences, or with profiles after the first round."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import tempfile
+from collections.abc import Iterator
+from collections.abc import Sequence as SequenceOf
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from phylocli import mmseqs
+from phylocli.config.homologs import HomologsConfig
+from phylocli.core.threads import available_cores
+from phylocli.homologs.alignments import Homolog
+
+SENSITIVITY = "5.7"
+MOST = "300"
+"""Maximum number of hits of a query, the program's default."""
+
+AT_ONCE = 5_000
+"""Queries of one search: each search makes an index of the database, which takes as long as many queries."""
+
+_OTHERWISE = "--engine phmmer"
+_COLUMNS = "query,target,evalue,qstart,tstart,cigar,taln"
+
+
+def describe() -> str:
+    """Return the method with the program's version, for the notes of a record."""
+    return f"MMseqs2 {mmseqs.version(_OTHERWISE)} -s {SENSITIVITY}"
+
+
+def search(queries: Iterator[SequenceOf[str]], database: SequenceOf[str], config: HomologsConfig) -> Iterator[list[Homolog]]:
+    """Yield the homologs of each query, best first; see `homologs.find`."""
+    with tempfile.TemporaryDirectory(prefix="phylocli-mmseqs-") as name:
+        run = mmseqs.MMseqs(Path(name), config.threads or available_cores(), _OTHERWISE)
+        run.create("database", database)
+        limits = ["-s", SENSITIVITY, "-e", f"{config.evalue:g}", "--max-seqs", MOST, "-a"]
+        for number, batch in enumerate(queries):
+            query, result = f"query{number}", f"result{number}"
+            run.create(query, batch)
+            rounds = ["--num-iterations", str(config.rounds), "--remove-tmp-files", "1"]
+            run("search", query, "database", result, "tmp", *limits, *rounds)
+            run("convertalis", query, "database", result, f"{result}.tsv", "--format-output", _COLUMNS)
+            found: list[list[Homolog]] = [[] for _ in batch]
+            for asked, target, evalue, start, target_start, cigar, letters in run.lines(f"{result}.tsv"):
+                pairs, residues = aligned(int(start) - 1, cigar), letters.replace("-", "").upper()
+                found[int(asked)].append(Homolog(int(target), int(target_start) - 1, residues, pairs, float(evalue)))
+            for path in itertools.chain(Path(name).glob(f"{query}*"), Path(name).glob(f"{result}*")):
+                path.unlink()
+            yield from found
+
+
+def aligned(start: int, cigar: str) -> npt.NDArray[np.int64]:
+    """Return the aligned positions in the query, and in the target from its first aligned residue; (n, 2).
+
+    Args:
+        start: first aligned position of the query, from 0.
+        cigar: `M` for aligned residues, `I` for residues of the query only, `D` for residues of the target only.
+    """
+    parts, here, there = [], start, 0
+    for number, operation in re.findall(r"(\d+)([MID])", cigar):
+        size = int(number)
+        if operation == "M":
+            parts.append(np.arange(size)[:, None] + [here, there])
+        here += size if operation != "D" else 0
+        there += size if operation != "I" else 0
+    return np.concatenate(parts).astype(np.int64)

@@ -1,0 +1,105 @@
+"""Sequences and a database → the family of each sequence: itself and its homologs, aligned."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Sequence as SequenceOf
+from types import ModuleType
+from typing import Any
+
+from phylocli.config.homologs import HomologsConfig
+from phylocli.core import console
+from phylocli.core.errors import BadInputError
+from phylocli.core.words import counted
+from phylocli.formats import read_sequences
+from phylocli.formats.family import Family
+from phylocli.formats.nucleotides import TRANSLATE, NucleotideCheck
+from phylocli.formats.sequences.fasta import Sequence
+from phylocli.formats.streams import PathLike
+from phylocli.homologs.alignments import chosen, family_of
+from phylocli.homologs.engines import mmseqs, phmmer
+
+logger = logging.getLogger(__name__)
+
+ENGINES: Mapping[str, ModuleType] = {"phmmer": phmmer, "mmseqs": mmseqs}
+
+
+def find_homologs(
+    sequences: PathLike | Iterable[Sequence] | None,
+    database: PathLike | Iterable[Sequence] | None,
+    config: HomologsConfig | None = None,
+    **options: Any,
+) -> Iterator[Family]:
+    """Find homologs of sequences in a database; yield the family of each sequence, in input order.
+
+    The name of a family is the id of its sequence, which is the first member; its residues are the match columns. The
+    others are regions of sequences of the database, named `id/from-to`, best first. A sequence without homologs is a family
+    of one. The database is in memory.
+
+    Args:
+        sequences: proteins, or the path of a sequence file; `-`/None is standard input.
+        database: proteins among which homologs are, or the path of a sequence file.
+        config: options; may also be given as keywords.
+        **options: fields of `HomologsConfig`.
+
+    Raises:
+        BadInputError: no sequences, or an empty database; a file that cannot be read.
+        MissingDependencyError: the engine is MMseqs2, and it is not installed.
+
+    Examples:
+        >>> database = phylocli.read_sequences("examples/globins.fasta")
+        >>> query = [phylocli.Sequence("query", "MVLSPADKTNVKAAWGKVGAHAGEYGAEALERMFLSFPTTKTYFPHFDLSHGSAQVKGHG")]
+        >>> (family,) = phylocli.find_homologs(query, database, number=5)
+        >>> family.name, len(family)
+        ('query', 6)
+    """
+    config = HomologsConfig.of(config, options)
+    engine = ENGINES[config.engine]
+    known = list(_proteins(database, config, report=False))
+    if not known:
+        raise BadInputError("the database has no sequences", fix="give a file of proteins among which homologs may be")
+    queries = _proteins(sequences, config)
+    first = next(queries, None)
+    if first is None:
+        raise BadInputError("there are no sequences to find homologs of", fix="give at least one sequence")
+    return _found(itertools.chain([first], queries), known, engine, config)
+
+
+def _proteins(
+    source: PathLike | Iterable[Sequence] | None, config: HomologsConfig, *, report: bool = True
+) -> Iterator[Sequence]:
+    if source is None or isinstance(source, str | os.PathLike):
+        source = read_sequences(source, on_duplicate=config.on_duplicate, genetic_code=config.code, report=report)
+    return NucleotideCheck("protein", TRANSLATE).sequences(source)
+
+
+def _found(
+    queries: Iterator[Sequence], database: SequenceOf[Sequence], engine: ModuleType, config: HomologsConfig
+) -> Iterator[Family]:
+    note = f"homologs {engine.describe()}, {counted(config.rounds, 'round')}, E ≤ {config.evalue:g}"
+    ahead: list[Sequence] = []  # queries whose homologs are not yet known
+
+    def batches() -> Iterator[list[str]]:
+        while batch := list(itertools.islice(queries, engine.AT_ONCE)):
+            ahead.extend(batch)
+            yield [query.residues for query in batch]
+
+    results = engine.search(batches(), [sequence.residues for sequence in database], config)
+    total = alone = kept = 0
+    for homologs in console.progress(results, "homologs", unit="sequences"):
+        query = ahead.pop(0)
+        some = chosen(query.residues, homologs, number=config.number, coverage=config.coverage)
+        names = [f"{database[h.target].id}/{h.start + 1}-{h.start + len(h.residues)}" for h in some]
+        taken = {query.id}
+        for place, name in enumerate(names):
+            if name in taken:  # a query whose id is that of a region
+                names[place] = f"{name}_{place + 1}"
+            taken.add(names[place])
+        family = family_of(query, some, names)
+        family.notes.append(f"{note}, {len(some)} of {len(homologs)}")
+        total, alone, kept = total + 1, alone + (not some), kept + len(some)
+        yield family
+    logger.info(f"{counted(total, 'sequence')} with {kept / max(total, 1):.1f} homologs on average; {alone:,} have none")
