@@ -7,7 +7,7 @@ DATABASE has the proteins among which homologs are searched, here the 435,059 of
 
 - folds: domains of the validation folds of SCOPe, all against all: sensitivity to the first domain of another fold, and
   pairs found at equal numbers of false hits, of single vectors, vectors of families, queries of one against targets of the
-  other, families smoothed by cosine, and MMseqs2 with profiles from the same database; with 95 % intervals over folds, and
+  other, smoothed families, and MMseqs2 with profiles from the same database; with 95 % intervals over folds, and
   CPU seconds;
 - evalues: domains of other folds per query at E-values up to a limit;
 - structure: 3Di and secondary structure of validation chains, predicted from the sequence and from the family;
@@ -84,14 +84,17 @@ def folds(folder: Path, labels: pl.DataFrame, one: EmbeddingTable, path: Path, o
     """Print sensitivities and what is found at equal numbers of false hits."""
     families = of_families(path, one)
     single, averaged = unit(one.numpy()), unit(families.numpy())
-    start = cpu_seconds()
-    smoothed = phylocli.smooth_embeddings(families, neighbours=10).numpy()
-    print(f"smoothing of {len(labels):,} families by cosine: {cpu_seconds() - start:.1f} CPU s", flush=True)
+    sequences = dict(labels.select("id", "sequence").iter_rows())
+    smoothed = {}
+    for by, settings in (("cosine", {"neighbours": 10}), ("phmmer", {"neighbours": 20, "sequences": sequences})):
+        start = cpu_seconds()
+        smoothed[by] = phylocli.smooth_embeddings(families, by=by, **settings).numpy()
+        print(f"smoothing of {len(labels):,} families by {by}: {cpu_seconds() - start:.1f} CPU s", flush=True)
     scores = {
         "one sequence": single @ single.T,
         "families": averaged @ averaged.T,
         "one sequence, among families": single @ averaged.T,
-        "families, smoothed": smoothed @ smoothed.T,
+        **{f"families, smoothed by {by}": vectors @ vectors.T for by, vectors in smoothed.items()},
         "MMseqs2, profiles from the database": profile_search(folder, labels, options),
     }
     print(f"\n## Validation folds\n\n| | {' | '.join(LEVELS)} | at {FALSE} false hits a query |\n|---|---|---|---|---|")
