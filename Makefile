@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 CUDA_VENV ?= .venv-cuda
 CUDA_TORCH := 2.14.1
-EXTRAS := dev,docs,ann,cloud,dask,famsa,iqtree,map,molecules,network,plm,tensorboard,trees,wandb
+EXTRAS := dev,docs,ann,cloud,dask,famsa,fast,iqtree,map,molecules,network,plm,tensorboard,trees,wandb
 
 .PHONY: demo test slow fuzz matrix fake-cuda lint types imports docs check clean
 

@@ -5,7 +5,8 @@ the model has a residue PLDA (`residue_plda`), else the standardised cosine (`St
 with affine gap costs (Smith & Waterman 1981, doi:10.1016/0022-2836(81)90087-5; Gotoh 1982,
 doi:10.1016/0022-2836(82)90398-9).
 
-The recursion is vectorised over anti-diagonals, whose cells are independent, and over a batch of targets.
+The recursion is vectorised over anti-diagonals, whose cells are independent, and over a batch of targets. With Numba,
+compiled code does the same (`compiled`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from phylocli.search.compiled import kernel
 from phylocli.search.database import FloatArray, IntArray
 
 CELLS = 1 << 21
@@ -171,6 +173,13 @@ def _fill(scores: FloatArray, gaps: Gaps, moves: npt.NDArray[np.uint8] | None) -
         moves: an array of zeros (L + M - 1, L, B) for the traceback code of cell (i, j) at [i + j, i]; None: no traceback.
     """
     rows, batch, columns = scores.shape
+    compiled = kernel()
+    if compiled is not None:
+        codes = np.zeros((1, 1, 1), dtype=np.uint8) if moves is None else moves
+        found: tuple[FloatArray, IntArray] = compiled(
+            scores, np.float32(gaps.opening), np.float32(gaps.extension), codes, moves is not None
+        )
+        return found
     # Make the cells of an anti-diagonal contiguous: skewed[i + j, i] = scores[i, :, j].
     skewed = np.empty((rows + columns - 1, rows, batch), dtype=np.float32)
     line, cell, one = skewed.strides

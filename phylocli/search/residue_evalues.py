@@ -22,9 +22,9 @@ import numpy as np
 from phylocli.search.background import Background
 from phylocli.search.database import FloatArray, IntArray
 from phylocli.search.evalues import Floats
-from phylocli.search.gumbel import Gumbel, fit_gumbel
 from phylocli.search.local_alignment import INCLUDED, LocalAlignment
 from phylocli.search.rerank import ResidueScores
+from phylocli.statistics.gumbel import Gumbel, fit_gumbel
 
 ALIGNED, CENSORED = 64, 4
 """Number of unrelated proteins with which a query is aligned; number of the largest scores of these that are censored."""

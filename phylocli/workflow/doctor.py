@@ -54,6 +54,7 @@ _OPTIONAL = (
         "conda install -c bioconda iqtree, apt install iqtree, or pip install '.[iqtree]' (Python 3.12)",
     ),
     ("umap (map, probe)", "umap", (), "pip install '.[map]'; without it t-SNE is used"),
+    ("numba (search --rerank, smooth)", "numba", (), "pip install '.[fast]'; without it alignments of residues are slower"),
     ("rdkit (molecules)", "rdkit", (), "pip install '.[molecules]'; without it SMILES are not randomised in training"),
     ("igraph (network)", "igraph", (), "pip install '.[network]'; without it there are no pages and Leiden communities"),
     ("usearch (search --approximate)", "usearch", (), "pip install '.[ann]'"),
@@ -62,7 +63,12 @@ _OPTIONAL = (
     ("transformers (protein language models)", "transformers", (), "pip install '.[plm]'"),
     ("tensorboard (train, log.tensorboard)", "tensorboard", (), "pip install '.[tensorboard]'"),
     ("wandb (train, log.wandb)", "wandb", (), "pip install '.[wandb]'"),
-    ("mmseqs (families, search baselines)", "", ("mmseqs",), "conda install -c bioconda mmseqs2, or apt install mmseqs2"),
+    (
+        "mmseqs (families, homologs, search baselines)",
+        "",
+        ("mmseqs",),
+        "conda install -c bioconda mmseqs2, or apt install mmseqs2",
+    ),
 )
 
 

@@ -18,8 +18,9 @@ from phylocli.formats import read_families
 from phylocli.formats.arrays import read_arrays, write_arrays
 from phylocli.models.model import Model
 from phylocli.predict import predict_residues
-from phylocli.search import alignment, unit
+from phylocli.search import alignment, compiled, unit
 from phylocli.search.alignment import Gaps, StandardisedCosine, align_residues, residue_paths
+from phylocli.search.compiled import kernel
 from phylocli.search.rerank import ResidueScores
 from phylocli.search.residue_plda import FILE, ResiduePLDA, features_of, fit_residue_plda, load_residue_plda
 
@@ -54,6 +55,38 @@ def random_case(seed: int, rows: int, lengths: list[int]) -> tuple[Gaps, Given, 
     table = Given(rng.integers(-4, 5, (5, 5)), gaps)
     query, *targets = (letters[rng.integers(0, 5, n)] for n in (rows, *lengths))
     return gaps, table, query, targets
+
+
+@given(st.integers(0, 10_000), st.integers(1, 20), st.integers(1, 35), st.integers(1, 20), st.booleans())
+def test_compiled_alignments_have_the_same_bits(seed: int, rows: int, batch: int, columns: int, ties: bool) -> None:
+    """Scores, cells and paths, also among equal scores, padding, and more targets than lanes."""
+    rng = np.random.default_rng(seed)
+    scores = rng.normal(-0.5, 2, (rows, batch, columns)).astype(np.float32)
+    scores = np.round(scores) if ties else scores
+    scores[:, -1, columns // 2 :] = alignment.NEVER
+    gaps, least = Gaps(float(rng.integers(1, 5)), 0.5), np.full(batch, 3.0, dtype=np.float32)
+    found = []
+    for of in (kernel, lambda: None):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(alignment, "kernel", of)
+            paths = alignment.local_paths(scores, gaps, least)
+            found.append((alignment.local_scores(scores, gaps), paths))
+    assert kernel() is not None and np.array_equal(found[0][0], found[1][0])
+    for ours, theirs in zip(found[0][1], found[1][1], strict=True):
+        assert [path.score for path in ours] == [path.score for path in theirs]
+        assert all(np.array_equal(a.pairs, b.pairs) for a, b in zip(ours, theirs, strict=True))
+
+
+def test_compiled_code_that_cannot_be_kept_is_compiled_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(function: object) -> None:
+        raise RuntimeError("cannot cache function: no locator available")
+
+    monkeypatch.setattr(compiled, "_try", refuse)
+    again = kernel.__wrapped__()
+    assert again is not None
+    scores = np.full((2, 1, 2), 1.5, dtype=np.float32)
+    best, _ = again(scores, np.float32(9), np.float32(1), np.zeros((1, 1, 1), dtype=np.uint8), False)
+    assert best.tolist() == [3.0]
 
 
 @given(st.integers(0, 10_000), st.integers(1, 14), st.lists(st.integers(1, 14), min_size=1, max_size=6), st.integers(1, 400))

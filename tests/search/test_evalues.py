@@ -21,11 +21,11 @@ from phylocli.models.model import Model
 from phylocli.search import Background, EmbeddingTable, background, background_of, unit
 from phylocli.search.background import background_of_table, write_family_background
 from phylocli.search.evalues import CENSORED, EXCEEDANCES, fisher_z, log_p_values, log_survival
-from phylocli.search.gumbel import Gumbel, fit_gumbel
 from phylocli.search.rerank import ResidueScores, align
 from phylocli.search.residue_evalues import ResidueEvalues, cells
 from phylocli.search.residue_plda import ResiduePLDA
 from phylocli.search.targets import PreparedTable
+from phylocli.statistics.gumbel import Gumbel, fit_gumbel
 
 
 def vectors_only(vectors: np.ndarray) -> Background:

@@ -15,8 +15,8 @@ from phylocli.formats import read_sequences
 from phylocli.formats.tables import hits_schema
 from phylocli.search import search, search_file
 from phylocli.search.blast_tabular import BlastTabularWriter
-from phylocli.search.gumbel import Gumbel
 from phylocli.search.local_alignment import LocalAlignment
+from phylocli.statistics.gumbel import Gumbel
 
 PLACES = ("query_start", "query_end", "target_start", "target_end")
 
