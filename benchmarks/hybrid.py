@@ -68,6 +68,7 @@ FEWEST_MEMBERS = 60
 OF_A_CLAN = 4
 HELD_OUT = 0.2
 REPLICATES = 200
+DROPOUT = 0.3
 ALPHAS = (0.02, 0.0, 1.0, 0.1)
 SETTINGS: dict[str, object] = {
     "view.crop.min_fraction": 0.8,
@@ -144,11 +145,13 @@ def train(options: argparse.Namespace) -> None:
     folder = options.output
     families, split = prepare(options.data, folder, options.families)
     own: dict[str, object] = {**SETTINGS, "decoder.name": options.decoder}
+    kind = f"-{options.decoder}" * (options.decoder != "convolutional")
     if options.decoder == "autoregressive":
-        own["decoder.dropout"] = 0.3
+        own["decoder.dropout"] = options.decoder_dropout
+        kind += f"-dropout{options.decoder_dropout:g}" * (options.decoder_dropout != DROPOUT)
     if options.whole:
+        kind += "-whole"
         own = {"view.name": "phylogenetic", **{key: value for key, value in own.items() if not key.startswith("view.")}}
-    kind = f"-{options.decoder}" * (options.decoder != "convolutional") + "-whole" * options.whole
     for seed, alpha in itertools.product(options.seeds, options.alphas):
         run = folder / f"{variant(alpha)}{kind}-{options.steps}-seed{seed}"
         started = time.process_time()
@@ -302,20 +305,21 @@ def patristic(model: Model, families: Path, split: Path) -> dict[str, list[float
     return {f"{name} patristic": resampled(lambda k, a=a: np.nanmean(a[k]), len(a)) for name, a in arrays.items()}
 
 
-def generated(folder: Path, families: Path, number: int) -> list[NamedSource]:
+def generated(folder: Path, families: Path, number: int, guidance: float) -> list[NamedSource]:
     """Generate as many sequences of each family by each diffusion, once, and return the files, named by what they are of."""
     labels = [family.label for family in phylocli.read_families(families) for _ in range(number)]
     found = []
     for run in sorted(folder.glob("*-diffusion")):
         key = key_of([file_sha256(path) for path in sorted((run / "model").glob("*.safetensors"))], labels)
         for temperature in (0.0, 1.0):
-            name = f"{run.name.removesuffix('-diffusion')}-T{temperature:g}"
+            name = f"{run.name.removesuffix('-diffusion')}-T{temperature:g}" + f"-guidance{guidance:g}" * (guidance != 1)
             target = folder / "generated" / f"{name}-{key}.fasta"
             target.parent.mkdir(exist_ok=True)
             if not target.is_file():
                 model = Model.load(run / "model")
                 diffusion = LatentDiffusion.load(run / "model", model.fingerprint)
-                z = diffusion.sample(torch.tensor([diffusion.code(label) for label in labels]), seed=0)
+                codes = torch.tensor([diffusion.code(label) for label in labels])
+                z = diffusion.sample(codes, seed=0, guidance=guidance)
                 texts = decoded(model, z, temperature=temperature, seed=0)
                 records = zip(labels, texts, strict=True)
                 target.write_text("".join(f">{i} family={label}\n{x}\n" for i, (label, x) in enumerate(records)))
@@ -389,7 +393,7 @@ def evaluate(options: argparse.Namespace) -> None:
         return
     some = folder / "generation.sto"
     phylocli.write_families(itertools.islice(phylocli.read_families(families), options.generated), some)
-    sets = generated(folder, some, number)
+    sets = generated(folder, some, number, options.guidance)
     profiles = file_sha256(Path(options.profiles)) if options.profiles else ""
     key = key_of([Path(str(made.source)).name for made in sets], file_sha256(some), file_sha256(split), number, profiles)
     target = folder / f"generation-{key}"
@@ -560,9 +564,11 @@ def main() -> None:
     parser.add_argument("--alphas", type=numbers, default=list(ALPHAS))
     parser.add_argument("--seeds", type=lambda text: [int(part) for part in text.split(",")], default=[0])
     parser.add_argument("--decoder", default="convolutional", help="of the models that are trained")
+    parser.add_argument("--decoder-dropout", type=float, default=DROPOUT, help="of the decoder autoregressive")
     parser.add_argument("--whole", action="store_true", help="train on whole members, not on crops")
     parser.add_argument("--held-out", type=int, default=8, help="members of each family that are evaluated")
     parser.add_argument("--generated", type=int, default=100, help="families of which sequences are generated; 0: none")
+    parser.add_argument("--guidance", type=float, default=1.0, help="of the generated sequences towards their family")
     parser.add_argument("--profiles", help="HMMER3 profiles with gathering thresholds")
     parser.add_argument("--model", default="hybrid-0.02-2000-seed0", help="of the figures")
     parser.add_argument("--pairs-of", nargs="+", default=[], help="families of the figures; by default the first two")

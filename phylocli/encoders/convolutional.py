@@ -21,7 +21,7 @@ from phylocli.core.alphabet import VOCABULARY_SIZE
 from phylocli.core.errors import UsageError
 from phylocli.encoders.base.activation_checkpointing import checkpointed
 from phylocli.encoders.base.batch import Layout
-from phylocli.encoders.base.convolution import convolve
+from phylocli.encoders.base.convolution import residual_block
 from phylocli.encoders.base.inputs import input_layer
 
 PRESETS: dict[str, dict[str, object]] = {
@@ -47,12 +47,11 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
         """Return the residual stream (T, width) after this block."""
+        if layout.rows is not None and torch.is_grad_enabled():
+            return residual_block(x, self.norm, self.look, self.back, layout.neighbours(self.offsets))
         h = self.norm(x)
         if torch.is_autocast_enabled(h.device.type):
             h = h.to(torch.get_autocast_dtype(h.device.type))  # halves the memory traffic of the gather
-        if layout.rows is not None and torch.is_grad_enabled():
-            weight, bias = self.look.weight.to(h.dtype), self.look.bias.to(h.dtype)
-            return x + self.back(F.gelu(convolve(h, weight, bias, layout.neighbours(self.offsets))))
         h = F.pad(h, (0, 0, 0, 1))  # row T: positions beyond the ends of a sequence
         taps = F.embedding(layout.neighbours(self.offsets), h, padding_idx=len(layout))
         return x + self.back(F.gelu(self.look(taps.flatten(1))))

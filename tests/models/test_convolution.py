@@ -1,4 +1,4 @@
-"""The convolution of flat residues: equal to one gather and one product, with the same gradients."""
+"""The block of convolutions on flat residues: equal to separate operations, with the same gradients."""
 
 from __future__ import annotations
 
@@ -45,11 +45,14 @@ def test_pieces_equal_one_product(
 def test_the_gradient_is_that_of_finite_differences() -> None:
     torch.manual_seed(0)
     layout = Layout(batch()[:4, :8])
-    neighbours = layout.neighbours((-2, 0, 2))
-    h, weight, bias = (
-        torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in ((len(layout), 3), (4, 9), 4)
-    )
-    assert torch.autograd.gradcheck(lambda *given: convolution.convolve(*given, neighbours), (h, weight, bias))
+    block = Block(3, 4, 3, 2, 1).double()
+    x = torch.randn(len(layout), 3, dtype=torch.float64, requires_grad=True)
+    names, weights = zip(*block.named_parameters(), strict=True)
+
+    def run(x: Tensor, *weights: Tensor) -> Tensor:
+        return torch.func.functional_call(block, dict(zip(names, weights, strict=True)), (x, layout))
+
+    assert torch.autograd.gradcheck(run, (x, *weights))
 
 
 def test_an_encoder_gives_the_same_with_and_without_a_gradient() -> None:

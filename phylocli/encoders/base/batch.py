@@ -70,7 +70,7 @@ class Layout:
     def unflatten(self, x: Tensor) -> Tensor:
         """Return a flat (T, D) tensor as (N, L, D), zero on padding that was removed."""
         if self.rows is not None:
-            x = x.new_zeros(self.batch * self.width, x.shape[1]).index_copy(0, self.rows, x)
+            x = x.new_zeros(self.batch * self.width, x.shape[1]).index_copy_(0, self.rows, x)
         return x.view(self.batch, self.width, x.shape[1])
 
     def neighbours(self, offsets: tuple[int, ...]) -> Tensor:

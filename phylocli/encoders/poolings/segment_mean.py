@@ -41,5 +41,6 @@ class Pooling(nn.Module):
         # The part of each segment that a residue covers; these sum to 1 over the residues.
         overlap = torch.minimum(start + self.segments / length, segment + 1) - torch.maximum(start, segment)
         weight = (overlap.clamp(min=0) * mask[..., None]).to(residues.dtype)
-        means = torch.einsum("nld,nls->nsd", residues.masked_fill(~mask[..., None], 0), weight)
+        inside = torch.where(mask[..., None], residues, 0)  # on CPUs faster than masked_fill, above all its gradient
+        means = torch.einsum("nld,nls->nsd", inside, weight)
         return self.channel(means).transpose(1, 2).flatten(1)
