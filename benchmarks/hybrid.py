@@ -1,8 +1,8 @@
 """The hybrid bound on families: contrastive, autoencoder and hybrid models, trained alike, compared on three tasks.
 
     python benchmarks/hybrid.py train DATA -o FOLDER [--families 100] [--steps 2000] [--alphas 0,0.02,0.1,1] [--seeds 0]
-                                                     [--decoder autoregressive] [--whole]
-    python benchmarks/hybrid.py evaluate DATA -o FOLDER [--profiles Pfam-A.hmm] [--held-out 8]
+                                                     [--decoder autoregressive [--decoder-dropout 0.3]] [--whole]
+    python benchmarks/hybrid.py evaluate DATA -o FOLDER [--profiles Pfam-A.hmm] [--held-out 8] [--guidance 2]
     python benchmarks/hybrid.py figures DATA -o FOLDER
     python benchmarks/hybrid.py speed DATA -o FOLDER
 
