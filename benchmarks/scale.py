@@ -2,8 +2,10 @@
 
     python benchmarks/scale.py overhead [--workers 2] [--seconds 0.001,0.01,0.1,1,10] [--pieces 25000]
     python benchmarks/scale.py workers [--counts 10,100,1000] [--seconds 1,0.1,0.01]
+    python benchmarks/scale.py transitions [--counts 10,100,1000]
     python benchmarks/scale.py memory [--pieces 25000]
     python benchmarks/scale.py search [--rows 100000,1000000,10000000] [--graphs-up-to 100000] [--dimension 64]
+    python benchmarks/scale.py pieces [--rows 100000,1000000] [--queries 4096]
     python benchmarks/scale.py kills [--kills 50] [--families 2000] [--of worker,scheduler,client] [--engines dask]
 
 Pieces sleep, so that the figures are those of the engines and not of a busy machine; the load is printed beside them.
@@ -84,8 +86,8 @@ def measured(
     work: Work[int, int], count: int, before: int, after: int, *, others: Sequence[list[int]] = (), **engine: object
 ) -> Timing:
     """Measure so many results, in the middle of more; others are groups of processes."""
-    pieces = ((f"p{i}", i) for i in range(before + count + after))
-    with contextlib.closing(run_pieces(work, pieces, **engine)) as results:  # type: ignore[arg-type]
+    numbered = ((f"p{i}", i) for i in range(before + count + after))
+    with contextlib.closing(run_pieces(work, numbered, **engine)) as results:  # type: ignore[arg-type]
         for _ in range(before):
             next(results)
         memory, spent = resident(), [cpu_seconds(*group) for group in others]
@@ -233,6 +235,85 @@ def workers(options: argparse.Namespace) -> None:
         stack.close()
 
 
+def transitions(options: argparse.Namespace) -> None:
+    """CPU time of the scheduler's transitions for a piece, with workers that do not exist: without messages."""
+    from types import SimpleNamespace
+
+    from distributed.collections import HeapSet
+    from distributed.core import Status
+    from distributed.scheduler import SchedulerState, WorkerState
+    from sortedcontainers import SortedDict
+
+    from phylocli.executors.dask_cluster import COMPARED
+
+    class Simulated(SchedulerState):
+        """Without slots, as the real one."""
+
+    def simulated(count: int) -> Simulated:
+        state = Simulated(
+            **{name: {} for name in ("aliases", "clients", "host_info", "tasks", "unrunnable")},
+            workers=SortedDict(),
+            resources={"accepted": {}},
+            queued=HeapSet(key=lambda task: task.priority),
+            validate=False,
+        )
+        for number in range(count):
+            address = f"tcp://host:{number}"
+            settings = {
+                "pid": number,
+                "name": number,
+                "nthreads": 1,
+                "memory_limit": 0,
+                "local_directory": "",
+                "nanny": None,
+            }
+            worker = WorkerState(address=address, status=Status.running, server_id=address, scheduler=state, **settings)
+            worker.resources, worker.used_resources = {"accepted": 1.0}, {"accepted": 0.0}
+            state.workers[address] = state.idle[address] = worker
+            state.running.add(worker)
+            state.idle_task_count.add(worker)
+            state.total_nthreads += 1
+            state.resources["accepted"][address] = 1.0
+            state.check_idle_saturated(worker)
+        return state
+
+    def measure(count: int, kind: str) -> float:
+        """Return the CPU milliseconds of a piece."""
+        state, rng, keys = simulated(count), random.Random(0), iter(range(10**9))
+        done = {
+            "nbytes": 100,
+            "typename": "t",
+            "type": b"",
+            "startstops": [{"action": "compute", "start": 0.0, "stop": 1.0}],
+        }
+
+        def submit() -> str:
+            key = f"piece-{next(keys)}"
+            task = state.new_task(key, None, "released")
+            task.run_spec, task.priority = SimpleNamespace(data_producer=False), (0, 1, 1)
+            if kind != "any worker":
+                task.resource_restrictions = {"accepted": 1}
+            if kind == "as now" and count > COMPARED:
+                task.worker_restrictions = set(rng.sample(tuple(state.workers), COMPARED))
+            state._transitions({key: "waiting"}, {}, {}, "")
+            return key
+
+        running = [submit() for _ in range(2 * count)]
+        start = time.process_time()
+        for at in range(options.pieces):
+            worker = state.tasks[running[at]].processing_on
+            wanted, _, _ = state._transition(running[at], "memory", "", worker=worker.address, **done)
+            state._transitions(wanted, {}, {}, "")
+            state._transitions({running[at]: "forgotten"}, {}, {}, "")
+            running.append(submit())
+        return 1000 * (time.process_time() - start) / options.pieces
+
+    print("workers\tany worker, ms/piece\taccepted workers\tas now")
+    for count in map(int, options.counts.split(",")):
+        row = [f"{measure(count, kind):.3f}" for kind in ("any worker", "accepted workers", "as now")]
+        print("\t".join([str(count), *row]), flush=True)
+
+
 def memory(options: argparse.Namespace) -> None:
     """Memory of client and scheduler, which are one process, over many pieces."""
     print("pieces done\tmemory MB")
@@ -267,6 +348,21 @@ def clustered(rows: int, dimension: int, seed: int, clusters: int) -> Iterator[A
         width = rng.uniform(0.2, 0.6, size=(count, 1)).astype(np.float32)
         noise = rng.standard_normal((count, dimension), np.float32)
         yield unit(centres[rng.integers(clusters, size=count)] + width * noise)
+
+
+def write_clustered(path: Path, rows: int, dimension: int, clusters: int) -> None:
+    """Write a table of such vectors, in half precision."""
+    import polars as pl
+
+    from phylocli.formats.tables import TableWriter, embeddings_schema
+
+    at = 0
+    with TableWriter(path, embeddings_schema(dimension, half=True)) as writer:
+        for part in clustered(rows, dimension, 1, clusters):
+            ids = [f"r{at + i}" for i in range(len(part))]
+            column = pl.Series(part, dtype=pl.Array(pl.Float32, dimension))
+            writer.write(pl.DataFrame({"id": ids, "length": [1] * len(part), "embedding": column}))
+            at += len(part)
 
 
 class Peer:
@@ -327,9 +423,7 @@ def search(options: argparse.Namespace) -> None:
 def search_table(path: Path, rows: int, options: argparse.Namespace) -> None:
     """Measure the searches of one table, which is written first."""
     import numpy as np
-    import polars as pl
 
-    from phylocli.formats.tables import TableWriter, embeddings_schema
     from phylocli.search import nearest, open_table
     from phylocli.search.indices.approximate import SUFFIX, open_graph
     from phylocli.search.indices.files import index_path
@@ -337,13 +431,7 @@ def search_table(path: Path, rows: int, options: argparse.Namespace) -> None:
 
     clusters = max(1, rows // 100)
     (queries,) = clustered(options.queries, options.dimension, 2, clusters)
-    at = 0
-    with TableWriter(path, embeddings_schema(options.dimension, half=True)) as writer:
-        for part in clustered(rows, options.dimension, 1, clusters):
-            ids = [f"r{at + i}" for i in range(len(part))]
-            column = pl.Series(part, dtype=pl.Array(pl.Float32, options.dimension))
-            writer.write(pl.DataFrame({"id": ids, "length": [1] * len(part), "embedding": column}))
-            at += len(part)
+    write_clustered(path, rows, options.dimension, clusters)
     table = open_table(path)
     true: Any = None
 
@@ -380,6 +468,61 @@ def search_table(path: Path, rows: int, options: argparse.Namespace) -> None:
         size = peer.build(vectors)
         report(f"faiss {description}", time.process_time() - start, size, peer)
         del peer
+
+
+def family_cpu() -> float:
+    """Return the CPU seconds of this process and of those that it has started and that have ended."""
+    return sum(
+        found.ru_utime + found.ru_stime
+        for found in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    )
+
+
+def pieces(options: argparse.Namespace) -> None:
+    """A search in this process, in one and in two processes, and by Dask's workers, each with one thread."""
+    import numpy as np
+    import torch
+
+    from phylocli.config.parallel import ParallelConfig
+    from phylocli.executors.dask_cluster import close_clusters
+    from phylocli.search import nearest, open_table
+    from phylocli.search.indices.quantised import open_codes
+    from phylocli.search.sharded import nearest_codes_in_pieces, nearest_in_pieces
+
+    torch.set_num_threads(1)
+    engines = {"this process": {}, "--jobs 2": {"jobs": 2}, "--cluster local:2": {"cluster": "local:2"}}
+    print("rows\tsearch\twhere\twall s\tCPU s, all processes\tqueries per s\tqueries per CPU s\tsame\tload")
+    for rows in map(int, options.rows.split(",")):
+        with tempfile.TemporaryDirectory() as name:
+            clusters = max(1, rows // 100)
+            (queries,) = clustered(options.queries, options.dimension, 2, clusters)
+            write_clustered(Path(name) / "db.parquet", rows, options.dimension, clusters)
+            table = open_table(Path(name) / "db.parquet")
+            for kind in ("exact", "int8"):
+                codes = open_codes(table, kind) if kind != "exact" else None
+                true: Any = None
+                for title, where in engines.items():
+                    parallel = ParallelConfig(**where)
+                    cpu, start = family_cpu(), time.perf_counter()
+                    if codes is None:
+                        found = (
+                            nearest_in_pieces(queries, table, 20, parallel, threads=1)
+                            if where
+                            else nearest(queries, table, 20)
+                        )
+                    else:
+                        found = (
+                            nearest_codes_in_pieces(queries, codes, 20, parallel, threads=1)
+                            if where
+                            else codes.nearest(queries, 20)
+                        )
+                    wall = time.perf_counter() - start
+                    close_clusters()  # whose CPU time counts when they have ended
+                    cpu = family_cpu() - cpu
+                    true = found if true is None else true
+                    same = np.array_equal(found.rows, true.rows) and np.array_equal(found.cosines, true.cosines)
+                    row = f"{wall:.1f}\t{cpu:.1f}\t{len(queries) / wall:,.0f}\t{len(queries) / cpu:,.0f}\t{same}"
+                    print(f"{rows}\t{kind}\t{title}\t{row}\t{os.getloadavg()[0]:.0f}", flush=True)
 
 
 # --- random kills ---
@@ -578,6 +721,10 @@ def main() -> None:
     part.set_defaults(function=fleet)
     part = parts.add_parser("scheduler")
     part.set_defaults(function=scheduler)
+    part = parts.add_parser("transitions")
+    part.add_argument("--counts", default="10,100,1000")
+    part.add_argument("--pieces", type=int, default=500)
+    part.set_defaults(function=transitions)
     part = parts.add_parser("memory")
     part.add_argument("--pieces", type=int, default=25_000)
     part.set_defaults(function=memory)
@@ -590,6 +737,11 @@ def main() -> None:
     )
     part.add_argument("--no-peers", action="store_true", help="do not measure faiss")
     part.set_defaults(function=search)
+    part = parts.add_parser("pieces")
+    part.add_argument("--rows", default="100000,1000000")
+    part.add_argument("--dimension", type=int, default=256)
+    part.add_argument("--queries", type=int, default=4096)
+    part.set_defaults(function=pieces)
     part = parts.add_parser("kills")
     part.add_argument("--kills", type=int, default=50)
     part.add_argument("--families", type=int, default=2000)

@@ -10,6 +10,7 @@ import atexit
 import contextlib
 import logging
 import pickle
+import random
 import signal
 import tempfile
 import threading
@@ -31,6 +32,10 @@ logger = logging.getLogger(__name__)
 
 AHEAD = 2
 """Number of bundles under way for each worker, so that the next one is there when one has ended."""
+
+COMPARED = 32
+"""Maximum number of workers among which the scheduler chooses one for a bundle. It compares all that may get it, which takes
+some microseconds for each: with a thousand, milliseconds for every bundle. Any of so many is nearly as good as the best."""
 
 REFRESH = 1.0
 """Seconds between two looks at the workers; more if a look takes long, as with a thousand of them."""
@@ -195,11 +200,13 @@ class DaskCluster:
         self._attempts = 0
         self._refused: dict[str, str] = {}
         self._accepted: set[str] = set()
+        self._provided = 0  # number of workers for which bundles have been asked for
         self._looked = 0.0
         self._refresh = REFRESH
         self._last_worker = self._last_start = time.monotonic()
         self._dashboard = ""
         self._lock = threading.Lock()
+        self._rng = random.Random(0)
 
     def __enter__(self) -> DaskCluster:
         from distributed import as_completed
@@ -265,7 +272,8 @@ class DaskCluster:
         if time.monotonic() - self._looked > self._refresh:
             self._look()
         adapted = self._config.adapt[1] if self._config.adapt else 0
-        return AHEAD * max(1, self.workers, adapted)
+        self._provided = self.workers
+        return AHEAD * max(1, self._provided, adapted)
 
     @property
     def dashboard(self) -> str:
@@ -281,16 +289,18 @@ class DaskCluster:
 
         self._attempts += 1
         key = f"{self._name}-{self._attempts}"
-        future = self._client.submit(
-            perform_bundle, self._name, ticket, arguments, key=key, resources={self._name: 1}, pure=False
-        )
+        options: dict[str, Any] = {"key": key, "resources": {self._name: 1}, "pure": False}
+        with self._lock:
+            if len(self._accepted) > COMPARED:
+                options["workers"] = self._rng.sample(tuple(self._accepted), COMPARED)
+        future = self._client.submit(perform_bundle, self._name, ticket, arguments, **options)
         self._tickets[key] = ticket
         with self._lock:
             self._bundles[ticket] = _Bundle(arguments, time.monotonic(), future)
         self._completed.add(future)
 
     def finished(self, *, wait: bool = True) -> list[tuple[int, Done | Died]]:
-        """Return the bundles that have ended."""
+        """Return the bundles that have ended; none if workers have come, which need bundles of their own."""
         found: list[tuple[int, Done | Died]] = []
         while True:
             for future, outcome in self._completed.next_batch(block=False):
@@ -299,7 +309,7 @@ class DaskCluster:
                     found.append((ticket, self._outcome(ticket, future, outcome)))
                     with self._lock:
                         del self._bundles[ticket]
-            if found or not wait:
+            if found or not wait or self.workers > self._provided:
                 return found
             with self._completed.thread_condition:
                 if not self._completed.has_ready():

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,7 @@ from phylocli.config.parallel import ClusterConfig
 from phylocli.core.errors import BadInputError, PhylocliError, ServiceError
 from phylocli.executors import Work, dask_cluster, run_pieces
 from phylocli.executors.dask_cluster import DaskCluster, _Bundle, _jobs, close_clusters
+from phylocli.executors.work import Piece
 
 logger = logging.getLogger("phylocli.tests")
 
@@ -182,6 +184,42 @@ def test_workers_that_are_accepted_count_without_asking_for_the_list_of_all() ->
     for number in range(1000):
         engine.note({"name": engine._name, "accepted": f"tcp://{number}"})
     assert (engine.workers, engine.capacity) == (1000, 2000)  # a look would need the client, which is not there
+
+
+def test_worker_that_joins_does_not_wait_until_a_piece_has_ended() -> None:
+    engine = DaskCluster(Work(abs), ClusterConfig.parse(CLUSTER))
+
+    class Condition:
+        def __enter__(self) -> None: ...
+
+        def __exit__(self, *error: object) -> None: ...
+
+        def wait(self, seconds: float) -> None:
+            engine.note({"name": engine._name, "accepted": "tcp://late"})
+
+    engine._client = Stopped()  # type: ignore[assignment]
+    engine._looked = time.monotonic()
+    engine._completed = SimpleNamespace(next_batch=lambda block: [], has_ready=lambda: False, thread_condition=Condition())
+    assert engine.finished() == []  # although nothing has ended
+    assert engine.capacity == 2
+
+
+def test_scheduler_compares_a_limited_number_of_workers_for_each_bundle() -> None:
+    engine = DaskCluster(Work(abs), ClusterConfig.parse(CLUSTER))
+    given: list[dict[str, Any]] = []
+
+    def submit(*_: object, **options: Any) -> SimpleNamespace:
+        given.append(options)
+        return SimpleNamespace(key=options["key"])
+
+    engine._client = SimpleNamespace(submit=submit)  # type: ignore[assignment]
+    engine._completed = SimpleNamespace(add=lambda future: None)
+    for count in (dask_cluster.COMPARED, 1000):
+        engine._accepted = {f"tcp://{k}" for k in range(count)}
+        engine.start(count, [Piece(0, "p", b"")])
+    few, many = given
+    assert "workers" not in few  # any, also those that join
+    assert len(set(many["workers"])) == dask_cluster.COMPARED and set(many["workers"]) < engine._accepted
 
 
 def test_scheduler_of_a_machine_that_is_too_busy_is_an_error_without_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
