@@ -305,7 +305,7 @@ def patristic(model: Model, families: Path, split: Path) -> dict[str, list[float
     return {f"{name} patristic": resampled(lambda k, a=a: np.nanmean(a[k]), len(a)) for name, a in arrays.items()}
 
 
-def generated(folder: Path, families: Path, number: int, guidance: float) -> list[NamedSource]:
+def generated(folder: Path, families: Path, number: int, guidance: float = 1.0) -> list[NamedSource]:
     """Generate as many sequences of each family by each diffusion, once, and return the files, named by what they are of."""
     labels = [family.label for family in phylocli.read_families(families) for _ in range(number)]
     found = []
