@@ -58,10 +58,10 @@ def find_homologs(
     """
     config = HomologsConfig.of(config, options)
     engine = ENGINES[config.engine]
-    known = list(_proteins(database, config, report=False))
+    known = list(_proteins(database, config, None))
     if not known:
         raise BadInputError("the database has no sequences", fix="give a file of proteins among which homologs may be")
-    queries = _proteins(sequences, config)
+    queries = _proteins(sequences, config, config.code)
     first = next(queries, None)
     if first is None:
         raise BadInputError("there are no sequences to find homologs of", fix="give at least one sequence")
@@ -69,10 +69,10 @@ def find_homologs(
 
 
 def _proteins(
-    source: PathLike | Iterable[Sequence] | None, config: HomologsConfig, *, report: bool = True
+    source: PathLike | Iterable[Sequence] | None, config: HomologsConfig, genetic_code: int | None
 ) -> Iterator[Sequence]:
     if source is None or isinstance(source, str | os.PathLike):
-        source = read_sequences(source, on_duplicate=config.on_duplicate, genetic_code=config.code, report=report)
+        source = read_sequences(source, on_duplicate=config.on_duplicate, genetic_code=genetic_code)
     return NucleotideCheck("protein", TRANSLATE).sequences(source)
 
 

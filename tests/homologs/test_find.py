@@ -4,6 +4,7 @@ import gzip
 
 import numpy as np
 import pytest
+from Bio.Data import CodonTable
 from typer.testing import CliRunner
 
 from phylocli.cli import build
@@ -92,6 +93,40 @@ def test_ids_with_a_version_stay_as_they_are(tmp_path, globins):
     write_families(find_homologs(query, globins[:3]), path)
     embed_file(path, table, per_family=True)
     assert read_embeddings(table).ids == ["NP_000549.1"]
+
+
+def test_coding_dna_is_translated_and_the_database_is_not(tmp_path, globins):
+    codons = {letter: codon for codon, letter in CodonTable.standard_dna_table.forward_table.items()}
+        zip(
+            "ACDEFGHIKLMNPQRSTVWY",
+            [
+                "GCT",
+                "TGT",
+                "GAT",
+                "GAA",
+                "TTT",
+                "GGT",
+                "CAT",
+                "ATT",
+                "AAA",
+                "CTT",
+                "ATG",
+                "AAT",
+                "CCT",
+                "CAA",
+                "CGT",
+                "TCT",
+                "ACT",
+                "GTT",
+                "TGG",
+                "TAT",
+            ],
+        )
+    )
+    gene = tmp_path / "gene.fasta"
+    gene.write_text(">gene\n" + "".join(codons[letter] for letter in globins[0].residues))
+    (family,) = find_homologs(gene, globins[1:3], translate=True)
+    assert family.sequences()[0].residues == globins[0].residues and len(family) == 3
 
 
 def test_a_query_named_like_a_region(globins):
