@@ -49,10 +49,11 @@ class MMseqs:
             )
 
     def create(self, name: str, sequences: Iterable[str]) -> None:
-        """Make a database of sequences, named by their index, so that no special characters in ids reach the program."""
+        """Make a database of proteins, named by their index, so that no special characters in ids reach the program."""
         with (self.folder / f"{name}.fasta").open("w", encoding="ascii") as stream:
             stream.writelines(f">{i}\n{text}\n" for i, text in enumerate(sequences))
-        self("createdb", f"{name}.fasta", name, threaded=False)
+        self("createdb", f"{name}.fasta", name, "--dbtype", "1", threaded=False)
+        (self.folder / f"{name}.fasta").unlink()  # the database has a copy
 
     def lines(self, file: str) -> Iterator[list[str]]:
         """Yield the fields of each line of a table."""

@@ -18,10 +18,10 @@ from phylocli.core.alphabet import check_residues
 from phylocli.core.errors import BadInputError, PhylocliError, UsageError
 from phylocli.core.words import counted
 from phylocli.embed.batching import spans, windows
-from phylocli.embed.inputs import Sequences, as_sequences
 from phylocli.encoders import build_pooling, pad_batch, token_batches
 from phylocli.formats import Sequence
 from phylocli.formats.embeddings import EmbeddingTable
+from phylocli.formats.given import Sequences, as_sequences
 from phylocli.formats.nucleotides import OTHER_MODEL, NucleotideCheck
 from phylocli.formats.sequences.fasta import shorten
 from phylocli.formats.streams import PathLike

@@ -21,6 +21,9 @@ from phylocli.formats.streams import PathLike, recording_inputs
 
 FloatArray = npt.NDArray[np.float32]
 
+_MEMBERS = 256
+"""Members whose residue embeddings are in memory at a time."""
+
 
 def embed_families(families: Iterable[Family], embedder: Embedder) -> Iterator[tuple[list[str], list[int], FloatArray, int]]:
     """Yield (names, lengths, embeddings, residues) in blocks, in input order, in bounded memory.
@@ -64,11 +67,20 @@ def embed_family_residues(families: Iterable[Family], embedder: Embedder) -> Ite
     """
     for family in families:
         members = members_of(family, embedder.model.alphabet)
-        yield Sequence(family.label, members[0], where=family.where), column_means(family, embedder.residues(members))
+        residues = residues_in_blocks(members, embedder)
+        yield Sequence(family.label, members[0], where=family.where), column_means(family, residues)
 
 
-def column_means(family: Family, values: SequenceOf[FloatArray]) -> FloatArray:
-    """Return the means of values of residues over the members that have one in the same column of an alignment, (L, K).
+def residues_in_blocks(sequences: SequenceOf[str], embedder: Embedder) -> Iterator[FloatArray]:
+    """Yield the residue embeddings of each sequence, (L, D), in bounded memory."""
+    for start in range(0, len(sequences), _MEMBERS):
+        yield from embedder.residues(sequences[start : start + _MEMBERS])
+
+
+def column_means(family: Family, values: Iterable[FloatArray]) -> FloatArray:
+    """Return the means of values of residues over the members that have one in the same match column, (L, K).
+
+    Other columns have insertions, which are not aligned: there, the value is that of the first member.
 
     Args:
         family: the aligned family.
@@ -81,12 +93,13 @@ def column_means(family: Family, values: SequenceOf[FloatArray]) -> FloatArray:
         BadInputError: the family is not aligned.
     """
     aligned = family.as_aligned()
-    columns = aligned.residue_columns()
+    first, *others = aligned.residue_columns()
     place = np.full(aligned.columns, -1)
-    place[columns[0]] = np.arange(len(columns[0]))
-    total = np.zeros((len(columns[0]), values[0].shape[1]))
-    count = np.zeros((len(columns[0]), 1))
-    for own, at in zip(values, columns, strict=True):
+    place[first] = np.arange(len(first))
+    place[~aligned.match_columns()] = -1
+    given = iter(values)
+    total, count = next(given).astype(np.float64), np.ones((len(first), 1))
+    for own, at in zip(given, others, strict=True):
         shared = place[at] >= 0
         total[place[at[shared]]] += own[shared]
         count[place[at[shared]]] += 1
@@ -113,8 +126,10 @@ def members_of(family: Family, alphabet: str) -> list[str]:
     """Return the unaligned members.
 
     Raises:
-        BadInputError: a member has no residues, or a letter that is not one.
+        BadInputError: there are none, or one has no residues, or a letter that is not one.
     """
+    if not len(family):
+        raise BadInputError(f"{family.label} has no members", fix="leave it out")
     found = []
     for name, row in zip(family.ids, family.rows, strict=True):
         found.append(Sequence(name, row, where=family.where).unaligned(alphabet))
@@ -135,17 +150,15 @@ def read_all_families(
     on_duplicate: OnDuplicate = "error",
     letters: str = "protein",
 ) -> Iterator[Family]:
-    """Yield the families of files, whose names must be unique.
+    """Yield the families of files, whose names must be unique, as must be the ids of members within a family.
 
     Raises:
-        BadInputError: two families of one name, a family without members, or a file that cannot be read.
+        BadInputError: two families of one name, or a file that cannot be read.
     """
-    policy = DuplicatePolicy(on_duplicate, fix="give each family an accession of its own")
+    policy = DuplicatePolicy(on_duplicate, fix="give each family (or file, if it has no names) a name of its own")
     check = NucleotideCheck(letters, OTHER_MODEL)
     for source in sources:
-        for family in check.families(read_families(source)):
-            if not len(family):
-                raise BadInputError(f"{family.label} has no members", fix="leave it out")
+        for family in check.families(read_families(source, on_duplicate=on_duplicate)):
             name = policy.accept(family.label, family.where or family.label)
             if name is not None:
                 yield family if name == family.label else replace(family, accession=name)

@@ -31,7 +31,7 @@ from phylocli.formats.provenance import provenance, write_sidecar
 from phylocli.formats.sequences.fasta import OnDuplicate
 from phylocli.formats.streams import STDIO, PathLike, is_file, is_url, locks, note_input, write_text
 from phylocli.formats.streams.remote import join, listing
-from phylocli.formats.tables import EMBEDDINGS, TableFormat, TableWriter, format_of, has_format
+from phylocli.formats.tables import EMBEDDINGS, RECORDING, TableFormat, TableWriter, format_of, has_format
 from phylocli.formats.tables.parts import is_part
 from phylocli.models.device import choose_device
 from phylocli.models.model import Model
@@ -89,6 +89,10 @@ def embed_file(
         raise UsageError("a folder contains Parquet parts", fix="omit --format, or name one file with -o")
     if folder is None:
         format = format or format_of(output, known=EMBEDDINGS)
+        if config.per_family and format not in RECORDING:
+            logger.warning(
+                "only Parquet and Arrow record that rows are families: E-values of a search of this table will be too small"
+            )
     places = [choose_device(name) for name in _devices(config.device, several=folder is not None)]
     named = "given" if isinstance(model, Model) else str(model if model is not None else models.DEFAULT)
     loaded = model if isinstance(model, Model) else models.load(model)

@@ -314,6 +314,16 @@ def read_stream(
         raise empty_input(name)
 
 
+def check_id(name: str, where: str = "") -> None:
+    """Raise a BadInputError if a sequence of this id cannot be in a Stockholm record."""
+    if not name or name.startswith(("#", "//")) or name.split() != [name]:
+        raise BadInputError(
+            f"{where}{': ' if where else ''}the id {shorten(name)!r} is not possible in a Stockholm record",
+            why="there, lines that start with # or // are not sequences, and ids have no spaces",
+            fix="rename the sequence",
+        )
+
+
 def write_family(family: Family, stream: IO[str]) -> None:
     """Write a family as a Stockholm record.
 
@@ -323,12 +333,7 @@ def write_family(family: Family, stream: IO[str]) -> None:
     if not family.aligned:
         raise BadInputError(f"{family.label} is not aligned, but Stockholm contains alignments", fix="use 'phylocli align'")
     for name in family.ids:
-        if not name or name.startswith(("#", "//")) or name.split() != [name]:
-            raise BadInputError(
-                f"{family.label}: the id {shorten(name)!r} is not possible in a Stockholm record",
-                why="there, lines that start with # or // are not sequences, and ids have no spaces",
-                fix="rename the sequence",
-            )
+        check_id(name, family.label)
     out = ["# STOCKHOLM 1.0\n"]
     head: list[tuple[str, str]] = []
     if family.name:

@@ -75,8 +75,8 @@ def family_of(query: Sequence, homologs: SequenceOf[Homolog], names: SequenceOf[
     length = len(query.residues)
     inserted = [_insertions(homolog) for homolog in homologs]
     widths: dict[int, int] = {}
-    for of in inserted:
-        for place, insertion in of.items():
+    for insertions in inserted:
+        for place, insertion in insertions.items():
             widths[place] = max(widths.get(place, 0), len(insertion))
 
     def row(letters: list[str], insertions: dict[int, str]) -> str:
@@ -85,11 +85,11 @@ def family_of(query: Sequence, homologs: SequenceOf[Homolog], names: SequenceOf[
         return "".join(letters)
 
     rows = [row(list(query.residues), {})]
-    for homolog, of in zip(homologs, inserted, strict=True):
+    for homolog, insertions in zip(homologs, inserted, strict=True):
         letters = ["-"] * length
         for i, j in homolog.pairs.tolist():
             letters[i] = homolog.residues[j].upper()
-        rows.append(row(letters, of))
+        rows.append(row(letters, insertions))
     return Family(
         [query.id, *names],
         rows,

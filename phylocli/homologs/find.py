@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from collections.abc import Sequence as SequenceOf
 from types import ModuleType
 from typing import Any
@@ -14,11 +14,11 @@ from phylocli.config.homologs import HomologsConfig
 from phylocli.core import console
 from phylocli.core.errors import BadInputError
 from phylocli.core.words import counted
-from phylocli.formats import read_sequences
+from phylocli.formats import read_sequences, stockholm
 from phylocli.formats.family import Family
+from phylocli.formats.given import Sequences, as_sequences
 from phylocli.formats.nucleotides import TRANSLATE, NucleotideCheck
 from phylocli.formats.sequences.fasta import Sequence
-from phylocli.formats.streams import PathLike
 from phylocli.homologs.alignments import chosen, family_of
 from phylocli.homologs.engines import mmseqs, phmmer
 
@@ -28,8 +28,8 @@ ENGINES: Mapping[str, ModuleType] = {"phmmer": phmmer, "mmseqs": mmseqs}
 
 
 def find_homologs(
-    sequences: PathLike | Iterable[Sequence] | None,
-    database: PathLike | Iterable[Sequence] | None,
+    sequences: Sequences | None,
+    database: Sequences | None,
     config: HomologsConfig | None = None,
     **options: Any,
 ) -> Iterator[Family]:
@@ -40,13 +40,14 @@ def find_homologs(
     of one. The database is in memory.
 
     Args:
-        sequences: proteins, or the path of a sequence file; `-`/None is standard input.
-        database: proteins among which homologs are, or the path of a sequence file.
+        sequences: letters, `Sequence`s or (id, letters) pairs; or the path of a sequence file; `-`/None is standard input.
+        database: proteins to search for homologs, likewise.
         config: options; may also be given as keywords.
         **options: fields of `HomologsConfig`.
 
     Raises:
-        BadInputError: no sequences, or an empty database; a file that cannot be read.
+        BadInputError: no sequences, or an empty database; a letter that is not a residue, an id that a Stockholm file cannot
+            have, or a duplicate one; a file that cannot be read.
         MissingDependencyError: the engine is MMseqs2, and it is not installed.
 
     Examples:
@@ -58,6 +59,7 @@ def find_homologs(
     """
     config = HomologsConfig.of(config, options)
     engine = ENGINES[config.engine]
+    note = f"homologs {engine.describe(config)}, {counted(config.rounds, 'round')}, E ≤ {config.evalue:g}"
     known = list(_proteins(database, config, None))
     if not known:
         raise BadInputError("the database has no sequences", fix="give a file of proteins among which homologs may be")
@@ -65,21 +67,26 @@ def find_homologs(
     first = next(queries, None)
     if first is None:
         raise BadInputError("there are no sequences to find homologs of", fix="give at least one sequence")
-    return _found(itertools.chain([first], queries), known, engine, config)
+    return _found(itertools.chain([first], queries), known, engine, config, note)
 
 
-def _proteins(
-    source: PathLike | Iterable[Sequence] | None, config: HomologsConfig, genetic_code: int | None
-) -> Iterator[Sequence]:
+def _proteins(source: Sequences | None, config: HomologsConfig, genetic_code: int | None) -> Iterator[Sequence]:
     if source is None or isinstance(source, str | os.PathLike):
-        source = read_sequences(source, on_duplicate=config.on_duplicate, genetic_code=genetic_code)
-    return NucleotideCheck("protein", TRANSLATE).sequences(source)
+        found = read_sequences(source, on_duplicate=config.on_duplicate, genetic_code=genetic_code)
+    else:
+        found = as_sequences(source, genetic_code=genetic_code)
+    for sequence in NucleotideCheck("protein", TRANSLATE).sequences(found):
+        stockholm.check_id(sequence.id, sequence.where)
+        yield sequence
 
 
 def _found(
-    queries: Iterator[Sequence], database: SequenceOf[Sequence], engine: ModuleType, config: HomologsConfig
+    queries: Iterator[Sequence],
+    database: SequenceOf[Sequence],
+    engine: ModuleType,
+    config: HomologsConfig,
+    note: str,
 ) -> Iterator[Family]:
-    note = f"homologs {engine.describe()}, {counted(config.rounds, 'round')}, E ≤ {config.evalue:g}"
     ahead: list[Sequence] = []  # queries whose homologs are not yet known
 
     def batches() -> Iterator[list[str]]:

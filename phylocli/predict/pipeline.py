@@ -19,10 +19,11 @@ from phylocli.core.errors import BadInputError, UsageError
 from phylocli.core.words import counted
 from phylocli.embed import load_model
 from phylocli.embed.embedder import Embedder, FloatArray, embed_residues
-from phylocli.embed.families import column_means, members_of, read_all_families
-from phylocli.embed.inputs import Sequences, Sources, as_sequences, expand
+from phylocli.embed.families import column_means, members_of, read_all_families, residues_in_blocks
+from phylocli.embed.inputs import Sources, expand
 from phylocli.formats import Sequence, read_sequences
 from phylocli.formats.family import Family
+from phylocli.formats.given import Sequences, as_sequences
 from phylocli.formats.output_formats import FASTA, format_by_suffix
 from phylocli.formats.provenance import write_sidecar
 from phylocli.formats.sequences import fasta
@@ -105,7 +106,7 @@ def predict_families(
     """Predict the states of the residues of the first member of each family, from all members, in input order.
 
     The sequence of a prediction is the first member, under the name of the family. Probabilities are the geometric mean,
-    scaled to a sum of 1, of those of all members with a residue in the same column.
+    scaled to a sum of 1, of those of all members with a residue in the same match column.
 
     Args:
         families: aligned, such as those of `phylocli.find_homologs`.
@@ -126,7 +127,8 @@ def predict_families(
     embedder, letters = Embedder(model, max_tokens=max_tokens), find_head(head).states
     for family in families:
         members = members_of(family, model.alphabet)
-        logs = column_means(family, [log_probabilities(model, head, residues) for residues in embedder.residues(members)])
+        found = (log_probabilities(model, head, residues) for residues in residues_in_blocks(members, embedder))
+        logs = column_means(family, found)
         scaled = np.exp(logs - logs.max(axis=1, keepdims=True))
         probabilities = (scaled / scaled.sum(axis=1, keepdims=True)).astype(np.float32)
         yield Prediction(Sequence(family.label, members[0], where=family.where), letters, probabilities)

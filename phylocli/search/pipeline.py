@@ -45,7 +45,7 @@ from phylocli.search.targets import PreparedTable, code_of, embed_targets, opene
 if TYPE_CHECKING:
     import polars as pl
 
-    from phylocli.embed.inputs import Sequences
+    from phylocli.formats.given import Sequences
 
 logger = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from phylocli.core.errors import BadInputError, UsageError
-from phylocli.embed import Embedder, embed_file
+from phylocli.embed import Embedder, embed_file, families
 from phylocli.embed.families import column_means, embed_families, embed_family_residues
 from phylocli.embed.to_table import PER_FAMILY
 from phylocli.formats.embeddings import read_embeddings
@@ -31,39 +31,67 @@ def model() -> Model:
 
 
 @pytest.fixture
-def families() -> list[Family]:
+def three() -> list[Family]:
     first = Family(["a", "b", "c"], ["MKV-LAG", "MRVWL-G", "--VWLAG"], accession="F1")
     return [first, Family(["d"], ["MKVLAG"], name="lone"), Family(["e", "f"], ["MKV", "MKVLA"], name="loose", aligned=False)]
 
 
-def test_the_embedding_of_a_family_is_the_mean_of_the_unit_vectors_of_its_members(model, families):
-    blocks = list(embed_families(families, Embedder(model, max_tokens=2)))
+def test_the_embedding_of_a_family_is_the_mean_of_the_unit_vectors_of_its_members(model, three):
+    blocks = list(embed_families(three, Embedder(model, max_tokens=2)))
     assert [name for names, *_ in blocks for name in names] == ["F1", "lone", "loose"]
     assert [length for _, lengths, *_ in blocks for length in lengths] == [7, 6, 4]
     assert sum(residues for *_, residues in blocks) == 17 + 6 + 8
     found = np.concatenate([vectors for *_, vectors, _ in blocks])
-    for family, vector in zip(families, found, strict=True):
+    for family, vector in zip(three, found, strict=True):
         rows = np.stack([Embedder(model).pooled([row.replace("-", "")])[0] for row in family.rows]).astype(float)
         mean = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).sum(0)
         np.testing.assert_allclose(vector, mean / np.linalg.norm(mean), atol=1e-6)
 
 
-def test_means_of_residues_are_over_the_members_with_one_in_the_column(families):
-    values = [np.array([[10.0 * m + i] for i in range(len(row.replace("-", "")))]) for m, row in enumerate(families[0].rows)]
+def test_means_of_residues_are_over_the_members_with_one_in_the_column(three):
+    values = [np.array([[10.0 * m + i] for i in range(len(row.replace("-", "")))]) for m, row in enumerate(three[0].rows)]
     # MKV-LAG: 0 1 2 3 4 5; MRVWL-G: 10 11 12 13 14 15; --VWLAG: 20 21 22 23 24
     expected = [(0 + 10) / 2, (1 + 11) / 2, (2 + 12 + 20) / 3, (3 + 14 + 22) / 3, (4 + 23) / 2, (5 + 15 + 24) / 3]
-    np.testing.assert_allclose(column_means(families[0], values)[:, 0], expected, rtol=1e-6)
+    np.testing.assert_allclose(column_means(three[0], values)[:, 0], expected, rtol=1e-6)
 
 
-def test_residues_of_a_family_of_one_are_those_of_its_member(model, families):
-    ((sequence, found),) = embed_family_residues([families[1]], Embedder(model))
+def test_insertions_are_not_averaged():
+    """In columns that are no match columns, residues are not aligned: the first member has its own."""
+    family = Family(["a", "b"], ["MKaVLA", "MKcVLA"], column_features={"RF": "xx.xxx"})
+    found = column_means(family, [np.arange(6.0)[:, None], 10 + np.arange(6.0)[:, None]])
+    assert found[:, 0].tolist() == [5, 6, 2, 8, 9, 10]
+
+
+def test_many_members_are_computed_in_blocks(model, monkeypatch):
+    family = Family([f"m{i}" for i in range(9)], ["MKVLAG"] * 8 + ["MRVWLG"])
+    ((_, expected),) = embed_family_residues([family], Embedder(model))
+    monkeypatch.setattr(families, "_MEMBERS", 2)
+    ((_, found),) = embed_family_residues([family], Embedder(model))
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_families_without_members_are_errors(model):
+    for of in (embed_families, embed_family_residues):
+        with pytest.raises(BadInputError, match="none has no members"):
+            next(of([Family([], [], name="none")], Embedder(model)))
+
+
+def test_formats_that_do_not_record_families_are_named(model, tmp_path, caplog):
+    source = tmp_path / "f.sto"
+    source.write_text(STOCKHOLM)
+    embed_file(source, tmp_path / "f.npz", model=model, per_family=True)
+    assert "only Parquet and Arrow record" in caplog.text
+
+
+def test_residues_of_a_family_of_one_are_those_of_its_member(model, three):
+    ((sequence, found),) = embed_family_residues([three[1]], Embedder(model))
     assert sequence.id == "lone"
     np.testing.assert_allclose(found, Embedder(model).residues(["MKVLAG"])[0], atol=1e-6)
 
 
-def test_residues_need_an_alignment(model, families):
+def test_residues_need_an_alignment(model, three):
     with pytest.raises(BadInputError, match="loose is not aligned"):
-        next(embed_family_residues([families[2]], Embedder(model)))
+        next(embed_family_residues([three[2]], Embedder(model)))
 
 
 def test_a_file_of_families_becomes_a_table(model, tmp_path):

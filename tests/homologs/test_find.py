@@ -8,7 +8,7 @@ from Bio.Data import CodonTable
 from typer.testing import CliRunner
 
 from phylocli.cli import build
-from phylocli.core.errors import BadInputError, UsageError
+from phylocli.core.errors import BadInputError, MissingDependencyError, UsageError
 from phylocli.embed import embed_file
 from phylocli.formats import Sequence, read_families, read_sequences, write_families
 from phylocli.formats.embeddings import read_embeddings
@@ -81,7 +81,7 @@ def test_results_do_not_depend_on_other_queries(globins):
 
 
 def test_letters_of_the_database_come_back(globins):
-    """HMMER sees X for U and lower case is not an insertion of its own."""
+    """HMMER sees X for U."""
     letters = globins[1].residues
     changed = letters[:40] + "U" + letters[41:]
     (family,) = find_homologs(globins[:1], [Sequence("a", changed)])
@@ -95,38 +95,41 @@ def test_ids_with_a_version_stay_as_they_are(tmp_path, globins):
     assert read_embeddings(table).ids == ["NP_000549.1"]
 
 
-def test_coding_dna_is_translated_and_the_database_is_not(tmp_path, globins):
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_coding_dna_is_translated_and_the_database_is_not(tmp_path, globins, in_memory):
     codons = {letter: codon for codon, letter in CodonTable.standard_dna_table.forward_table.items()}
-        zip(
-            "ACDEFGHIKLMNPQRSTVWY",
-            [
-                "GCT",
-                "TGT",
-                "GAT",
-                "GAA",
-                "TTT",
-                "GGT",
-                "CAT",
-                "ATT",
-                "AAA",
-                "CTT",
-                "ATG",
-                "AAT",
-                "CCT",
-                "CAA",
-                "CGT",
-                "TCT",
-                "ACT",
-                "GTT",
-                "TGG",
-                "TAT",
-            ],
-        )
-    )
-    gene = tmp_path / "gene.fasta"
-    gene.write_text(">gene\n" + "".join(codons[letter] for letter in globins[0].residues))
-    (family,) = find_homologs(gene, globins[1:3], translate=True)
+    gene = "".join(codons[letter] for letter in globins[0].residues)
+    path = tmp_path / "gene.fasta"
+    path.write_text(f">gene\n{gene}\n")
+    (family,) = find_homologs([("gene", gene)] if in_memory else path, globins[1:3], translate=True)
     assert family.sequences()[0].residues == globins[0].residues and len(family) == 3
+
+
+def test_sequences_in_memory_are_read_as_those_of_files(globins):
+    lower = [Sequence(s.id, s.residues.lower()) for s in globins]
+    (expected,), (found,) = (list(find_homologs(given[:1], given[1:5])) for given in (globins, lower))
+    assert len(found) == 5 and found.rows == expected.rows
+    (named,) = find_homologs([globins[0].residues], [s.residues for s in globins[1:3]])
+    assert named.name == "seq1" and len(named) == 3
+    for wrong, what in (
+        ([("a", "MKV1")], "not a residue|cannot|'1'"),
+        ([("a", "")], "no residues"),
+        ([("a", "MKV"), ("a", "MKL")], "occurs twice"),
+        ([("#a", "MKV")], "not possible in a Stockholm record"),
+    ):
+        with pytest.raises(BadInputError, match=what):
+            list(find_homologs(wrong, globins[:2]))
+
+
+def test_ids_of_the_database_are_checked_before_the_search(globins):
+    with pytest.raises(BadInputError, match="not possible in a Stockholm record"):
+        find_homologs(globins[:1], [Sequence("//x", globins[1].residues)])
+
+
+def test_a_missing_program_is_an_error_before_the_database_is_read(globins, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(MissingDependencyError, match="MMseqs2"):
+        find_homologs(globins[:1], "not-there.fasta", engine="mmseqs")
 
 
 def test_a_query_named_like_a_region(globins):
@@ -156,3 +159,5 @@ def test_the_command_writes_families_that_embed_and_predict_read(tmp_path):
     done = runner.invoke(build(), ["predict", str(homologs), "--per-family", "--what", "ss", "-o", str(states)])
     assert done.exit_code == 0 and len(list(read_sequences(states))) == 45
     assert runner.invoke(build(), ["homologs", GLOBINS]).exit_code == UsageError.exit_code
+    fasta = ["homologs", GLOBINS, "--database", GLOBINS, "-o", str(tmp_path / "h.fasta")]
+    assert runner.invoke(build(), fasta).exit_code == UsageError.exit_code

@@ -18,8 +18,11 @@ from phylocli.core.threads import available_cores
 from phylocli.homologs.alignments import Homolog
 
 SENSITIVITY = "5.7"
-MOST = "300"
-"""Maximum number of hits of a query, the program's default."""
+PROFILES = "0.1"
+"""Maximum E-value of what is in the profile of the next round, the program's default."""
+
+MOST = 300
+"""Maximum number of hits of a query, the program's default, unless more homologs are asked for."""
 
 AT_ONCE = 5_000
 """Queries of one search: each search makes an index of the database, which takes as long as many queries."""
@@ -28,9 +31,14 @@ _OTHERWISE = "--engine phmmer"
 _COLUMNS = "query,target,evalue,qstart,tstart,cigar,taln"
 
 
-def describe() -> str:
-    """Return the method with the program's version, for the notes of a record."""
-    return f"MMseqs2 {mmseqs.version(_OTHERWISE)} -s {SENSITIVITY}"
+def describe(config: HomologsConfig) -> str:
+    """Return the method with the program's version, for the notes of a record.
+
+    Raises:
+        MissingDependencyError: the program is not on PATH.
+    """
+    profiles = f" --e-profile {PROFILES}" if config.rounds > 1 else ""
+    return f"MMseqs2 {mmseqs.version(_OTHERWISE)} -s {SENSITIVITY}{profiles}"
 
 
 def search(queries: Iterator[SequenceOf[str]], database: SequenceOf[str], config: HomologsConfig) -> Iterator[list[Homolog]]:
@@ -38,11 +46,11 @@ def search(queries: Iterator[SequenceOf[str]], database: SequenceOf[str], config
     with tempfile.TemporaryDirectory(prefix="phylocli-mmseqs-") as name:
         run = mmseqs.MMseqs(Path(name), config.threads or available_cores(), _OTHERWISE)
         run.create("database", database)
-        limits = ["-s", SENSITIVITY, "-e", f"{config.evalue:g}", "--max-seqs", MOST, "-a"]
+        limits = ["-s", SENSITIVITY, "-e", f"{config.evalue:g}", "--max-seqs", str(max(MOST, config.number)), "-a"]
         for number, batch in enumerate(queries):
             query, result = f"query{number}", f"result{number}"
             run.create(query, batch)
-            rounds = ["--num-iterations", str(config.rounds), "--remove-tmp-files", "1"]
+            rounds = ["--num-iterations", str(config.rounds), "--e-profile", PROFILES, "--remove-tmp-files", "1"]
             run("search", query, "database", result, "tmp", *limits, *rounds)
             run("convertalis", query, "database", result, f"{result}.tsv", "--format-output", _COLUMNS)
             found: list[list[Homolog]] = [[] for _ in batch]

@@ -22,11 +22,11 @@ PROFILE = 1_000
 """Maximum number of homologs in the profile of the next round."""
 
 
-def describe() -> str:
+def describe(config: HomologsConfig) -> str:
     """Return the method with its version, for the notes of a record."""
     from importlib.metadata import version
 
-    return f"phmmer (pyhmmer {version('pyhmmer')})"
+    return f"{'phmmer' if config.rounds == 1 else 'hmmsearch'} (pyhmmer {version('pyhmmer')})"
 
 
 def search(queries: Iterator[SequenceOf[str]], database: SequenceOf[str], config: HomologsConfig) -> Iterator[list[Homolog]]:
@@ -41,11 +41,11 @@ def search(queries: Iterator[SequenceOf[str]], database: SequenceOf[str], config
         yield from found
 
 
-def _homologs(hits: Hits, database: SequenceOf[str], most: float) -> list[Homolog]:
+def _homologs(hits: Hits, database: SequenceOf[str], limit: float) -> list[Homolog]:
     """Return the best local alignment of a query with each hit of at most an E-value."""
     found = []
     for target, evalue, domains in zip(hits.target.tolist(), hits.evalue.tolist(), hits.domains, strict=True):
-        if evalue > most or not domains or not len(domains[0].pairs):
+        if evalue > limit or not domains or not len(domains[0].pairs):
             continue
         pairs = domains[0].pairs.copy()
         start, last = int(pairs[0, 1]), int(pairs[-1, 1])
