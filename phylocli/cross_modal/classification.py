@@ -14,7 +14,7 @@ from phylocli.core.errors import BadInputError, UsageError
 from phylocli.core.threads import limit_threads
 from phylocli.core.words import counted
 from phylocli.embed.embedder import Embedder
-from phylocli.formats.given import Sequences, as_sequences
+from phylocli.formats import Sequences, as_sequences
 from phylocli.formats.nucleotides import OTHER_MODEL, NucleotideCheck
 from phylocli.formats.provenance import write_sidecar
 from phylocli.formats.streams import STDIO, PathLike

@@ -19,9 +19,8 @@ from phylocli.core.errors import BadInputError, PhylocliError, UsageError
 from phylocli.core.words import counted
 from phylocli.embed.batching import spans, windows
 from phylocli.encoders import build_pooling, pad_batch, token_batches
-from phylocli.formats import Sequence
+from phylocli.formats import Sequence, Sequences, as_sequences
 from phylocli.formats.embeddings import EmbeddingTable
-from phylocli.formats.given import Sequences, as_sequences
 from phylocli.formats.nucleotides import OTHER_MODEL, NucleotideCheck
 from phylocli.formats.sequences.fasta import shorten
 from phylocli.formats.streams import PathLike

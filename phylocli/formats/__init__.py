@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from collections.abc import Sequence as SequenceOf
+from pathlib import Path
 from typing import cast
 
 from phylocli.core.errors import BadInputError, UsageError
@@ -13,7 +15,7 @@ from phylocli.formats.input_formats import A2M, EMPTY, FORMATS, SEQUENCE_FORMATS
 from phylocli.formats.nucleotides import Translator
 from phylocli.formats.output_formats import families_format
 from phylocli.formats.sequences import a2m, fasta
-from phylocli.formats.sequences.fasta import OnDuplicate, Sequence
+from phylocli.formats.sequences.fasta import DuplicatePolicy, OnDuplicate, Sequence, shorten
 from phylocli.formats.streams import (
     STDIO,
     Input,
@@ -29,7 +31,7 @@ from phylocli.formats.streams import (
 _PROTEINS = tuple(known for known in FORMATS if known.name in ("GenBank", "EMBL", "UniProt", "PDB", "mmCIF", "PIR"))
 """Formats that contain proteins, or annotate the proteins of coding sequences; never translated."""
 
-__all__ = ["Family", "Sequence", "read_families", "read_sequences", "write_families"]
+__all__ = ["Family", "Sequence", "Sequences", "as_sequences", "read_families", "read_sequences", "write_families"]
 
 
 def read_families(
@@ -182,6 +184,45 @@ def _records(stream: Input, found: InputFormat, name: str, letters: str = "prote
         start = decode_head(stream.peek()).strip().split("\n", 1)[0]
         what = f"{name} is in no known format of sequences; it starts with {fasta.shorten(start, 40)!r}"
     raise BadInputError(what, fix=f"give {SEQUENCE_FORMATS}")
+
+
+Sequences = PathLike | Iterable[str | Sequence | tuple[str, str]]
+"""Sequences in memory, or the path of a sequence file."""
+
+
+def as_sequences(
+    given: Sequences, letters: str = "protein", genetic_code: int | None = None, *, report: bool = True
+) -> Iterator[Sequence]:
+    """Yield unaligned, checked sequences: those of a file, or letters, `Sequence`s and (id, letters) pairs.
+
+    With a genetic code, coding DNA is translated, and logged where it may not be in frame unless `report` is false; see
+    `read_sequences`.
+
+    Raises:
+        BadInputError: a letter that is not a residue, an empty sequence, duplicate ids, a file that cannot be read.
+    """
+    if isinstance(given, str | os.PathLike):
+        if isinstance(given, str) and given.isalpha() and not Path(given).exists():
+            raise BadInputError(f"there is no file {shorten(given, 40)!r}", fix="give a single sequence as a list, too")
+        yield from read_sequences(given, letters=letters, report=report, genetic_code=genetic_code)
+        return
+    policy = DuplicatePolicy(fix="give each sequence a unique id")
+    translator = None if genetic_code is None else Translator(genetic_code)
+    for number, one in enumerate(given, start=1):
+        if isinstance(one, Sequence):
+            sequence = one
+        else:
+            name, residues = (f"seq{number}", one) if isinstance(one, str) else one
+            sequence = Sequence(name, residues, where=f"sequence {number}")
+        if translator is not None:
+            sequence = translator(sequence)
+        letters_only = sequence.unaligned(letters)
+        if not letters_only:
+            raise BadInputError(f"{shorten(sequence.id)!r} has no residues", fix="leave it out")
+        policy.accept(sequence.id, sequence.where or f"sequence {number}")
+        yield Sequence(sequence.id, letters_only, sequence.description, sequence.where)
+    if translator is not None and report:
+        translator.report()
 
 
 def write_families(families: Iterable[Family], target: PathLike | None) -> int:

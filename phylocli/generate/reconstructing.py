@@ -14,8 +14,7 @@ from phylocli.core.errors import BadInputError
 from phylocli.core.words import counted
 from phylocli.embed import load_model
 from phylocli.embed.inputs import Sources, expand
-from phylocli.formats import Sequence, read_sequences
-from phylocli.formats.given import Sequences, as_sequences
+from phylocli.formats import Sequence, Sequences, as_sequences, read_sequences
 from phylocli.formats.nucleotides import NucleotideCheck
 from phylocli.formats.provenance import write_sidecar
 from phylocli.formats.streams import PathLike, open_output

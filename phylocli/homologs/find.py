@@ -14,9 +14,8 @@ from phylocli.config.homologs import HomologsConfig
 from phylocli.core import console
 from phylocli.core.errors import BadInputError
 from phylocli.core.words import counted
-from phylocli.formats import read_sequences, stockholm
+from phylocli.formats import Sequences, as_sequences, read_sequences, stockholm
 from phylocli.formats.family import Family
-from phylocli.formats.given import Sequences, as_sequences
 from phylocli.formats.nucleotides import TRANSLATE, NucleotideCheck
 from phylocli.formats.sequences.fasta import Sequence
 from phylocli.homologs.alignments import chosen, family_of

@@ -35,7 +35,7 @@ from phylocli.search.targets import code_of, embed_targets, opened
 if TYPE_CHECKING:
     import polars as pl
 
-    from phylocli.formats.given import Sequences
+    from phylocli.formats import Sequences
 
 logger = logging.getLogger(__name__)
 

@@ -21,9 +21,8 @@ from phylocli.embed import load_model
 from phylocli.embed.embedder import Embedder, FloatArray, embed_residues
 from phylocli.embed.families import column_means, members_of, read_all_families, residues_in_blocks
 from phylocli.embed.inputs import Sources, expand
-from phylocli.formats import Sequence, read_sequences
+from phylocli.formats import Sequence, Sequences, as_sequences, read_sequences
 from phylocli.formats.family import Family
-from phylocli.formats.given import Sequences, as_sequences
 from phylocli.formats.output_formats import FASTA, format_by_suffix
 from phylocli.formats.provenance import write_sidecar
 from phylocli.formats.sequences import fasta

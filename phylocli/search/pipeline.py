@@ -45,7 +45,7 @@ from phylocli.search.targets import PreparedTable, code_of, embed_targets, opene
 if TYPE_CHECKING:
     import polars as pl
 
-    from phylocli.formats.given import Sequences
+    from phylocli.formats import Sequences
 
 logger = logging.getLogger(__name__)
 

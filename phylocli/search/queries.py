@@ -13,8 +13,8 @@ from phylocli import models
 from phylocli.checkpoints import store
 from phylocli.core import console
 from phylocli.core.errors import BadInputError, PhylocliError, ServiceError, UsageError
+from phylocli.formats import Sequences, as_sequences
 from phylocli.formats.embeddings import EmbeddingTable
-from phylocli.formats.given import Sequences, as_sequences
 from phylocli.formats.nucleotides import TRANSLATE, NucleotideCheck
 from phylocli.formats.provenance import sidecar_path
 from phylocli.formats.streams import PathLike

@@ -16,8 +16,7 @@ import numpy.typing as npt
 
 from phylocli.config.search import SearchConfig
 from phylocli.core.errors import BadInputError
-from phylocli.formats import read_sequences
-from phylocli.formats.given import Sequences, as_sequences
+from phylocli.formats import Sequences, as_sequences, read_sequences
 from phylocli.formats.sequences.fasta import shorten
 from phylocli.formats.streams import PathLike
 from phylocli.hmmer import SearchOptions, phmmer

@@ -16,9 +16,8 @@ from phylocli.embed import Embedder
 from phylocli.embed.inputs import survey
 from phylocli.embed.throughput import Meter
 from phylocli.embed.to_table import PER_FAMILY, sequence_rows
-from phylocli.formats import read_sequences
+from phylocli.formats import Sequences, as_sequences, read_sequences
 from phylocli.formats.embeddings import EmbeddingTable, read_embeddings
-from phylocli.formats.given import Sequences, as_sequences
 from phylocli.formats.input_formats import SEQUENCE_FORMATS, names_of, sniff_file
 from phylocli.formats.nucleotides import TRANSLATE, NucleotideCheck
 from phylocli.formats.sequences.fasta import shorten

@@ -12,9 +12,8 @@ import numpy as np
 
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.core.words import counted
-from phylocli.formats import read_sequences, tables
+from phylocli.formats import as_sequences, read_sequences, tables
 from phylocli.formats.embeddings import EmbeddingTable
-from phylocli.formats.given import as_sequences
 from phylocli.formats.sequences.fasta import shorten
 from phylocli.formats.streams import PathLike, is_file
 from phylocli.formats.tables.columns import ColumnOptions

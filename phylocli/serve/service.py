@@ -15,9 +15,8 @@ import numpy.typing as npt
 from phylocli.config.search import SearchConfig
 from phylocli.core import console
 from phylocli.core.errors import BadInputError, UsageError
-from phylocli.formats import Sequence
+from phylocli.formats import Sequence, as_sequences
 from phylocli.formats.embeddings import EmbeddingTable
-from phylocli.formats.given import as_sequences
 from phylocli.formats.nucleotides import Translator, nucleotides_among
 from phylocli.formats.sequences import fasta
 from phylocli.formats.sequences.fasta import shorten

@@ -35,9 +35,9 @@ from torch import Tensor
 from phylocli.config.smooth import SmoothConfig
 from phylocli.core.errors import UsageError
 from phylocli.core.threads import limit_threads
+from phylocli.formats import Sequences
 from phylocli.formats.embeddings import EmbeddingTable
 from phylocli.formats.embeddings.table import checked_vectors
-from phylocli.formats.given import Sequences
 from phylocli.formats.streams import STDIO, PathLike, at_rest
 from phylocli.formats.tables.columns import ColumnOptions
 from phylocli.models.device import choose_device
