@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+import wandb
 
 from phylocli.config.train import TrainConfig
 from phylocli.core.errors import MissingDependencyError
@@ -92,6 +93,7 @@ def test_weights_and_biases_keeps_an_offline_run(
         monkeypatch.setenv(f"WANDB_{name}_DIR", str(tmp_path / "home"))
     monkeypatch.setenv("WANDB_MODE", "offline")
     train_model([families], tmp_path / "run", steps=2, device="cpu", settings={**QUICK, "log.wandb": "phylocli-test"})
+    wandb.teardown()  # the service may write the file after the run has finished; it ends here, as at the end of a command
     [kept] = (tmp_path / "run" / "wandb").glob("offline-run-*/run-*.wandb")
     content = kept.read_bytes()
     identity = (tmp_path / "run" / "wandb-run").read_text().strip()
