@@ -46,12 +46,13 @@ def nap(seconds: float, index: int) -> int:
     return index
 
 
-def nap_together(folder: str, workers: int, seconds: float, index: int) -> int:
-    """One piece; the first ones wait until each worker has one of them."""
-    if index >= workers:
-        return nap(seconds, index)
-    (Path(folder) / str(index)).touch()
-    while len(list(Path(folder).iterdir())) < workers:
+def nap_together(folder: str, workers: int, first: int, seconds: float, index: int) -> int:
+    """One piece; the first ones wait until each worker has had a piece.
+
+    Not until each worker has one of the first: Dask may put one of these behind another, on a worker that waits.
+    """
+    (Path(folder) / str(os.getpid())).touch()
+    while index < first and len(list(Path(folder).iterdir())) < workers:
         time.sleep(0.02)
     return nap(seconds, index)
 
@@ -78,8 +79,9 @@ class Timing:
 def timed_together(seconds: float, count: int, workers: int, **engine: object) -> Timing:
     """Measure so many pieces, after all workers have started and bundles have their size."""
     with tempfile.TemporaryDirectory() as folder:
-        work = Work(functools.partial(nap_together, folder, workers, seconds))
-        return measured(work, count, workers + (4 * workers if seconds >= 0.1 else 500), 8 * workers, **engine)
+        before = workers + (4 * workers if seconds >= 0.1 else 500)
+        work = Work(functools.partial(nap_together, folder, workers, before, seconds))
+        return measured(work, count, before, 8 * workers, **engine)
 
 
 def measured(
