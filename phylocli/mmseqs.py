@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import logging
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
 
 from phylocli.core.errors import MissingDependencyError, PhylocliError
 from phylocli.core.processes import run_program
@@ -83,3 +87,20 @@ def program(otherwise: str) -> str:
 def version(otherwise: str) -> str:
     """Return the version that the program prints."""
     return run_program([program(otherwise), "version"]).stdout.strip() or "of unknown version"
+
+
+def aligned_pairs(start: int, cigar: str) -> npt.NDArray[np.int64]:
+    """Return the aligned positions in the query, and in the target from its first aligned residue; (n, 2).
+
+    Args:
+        start: first aligned position of the query, from 0.
+        cigar: `M` for aligned residues, `I` for residues of the query only, `D` for residues of the target only.
+    """
+    parts, here, there = [], start, 0
+    for number, operation in re.findall(r"(\d+)([MID])", cigar):
+        size = int(number)
+        if operation == "M":
+            parts.append(np.arange(size)[:, None] + [here, there])
+        here += size if operation != "D" else 0
+        there += size if operation != "I" else 0
+    return np.concatenate(parts).astype(np.int64)

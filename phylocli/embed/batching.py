@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
+from typing import TypeVar
 
-from phylocli.formats import Sequence
+Item = TypeVar("Item")
 
-MAX_WINDOW_SEQUENCES = 20_000
+MAX_WINDOW_ITEMS = 20_000
 
 
-def windows(sequences: Iterable[Sequence], residues: int) -> Iterator[list[Sequence]]:
-    """Yield consecutive sequences in lists of about `residues` residues (a longer sequence is in its own list)."""
-    window: list[Sequence] = []
+def windows(items: Iterable[Item], residues: int, size: Callable[[Item], int]) -> Iterator[list[Item]]:
+    """Yield consecutive items in lists of about `residues` residues (a longer item is in its own list).
+
+    Args:
+        items: sequences or families.
+        residues: maximum number of residues of a list of several items.
+        size: returns the number of residues of an item.
+    """
+    window: list[Item] = []
     held = 0
-    for sequence in sequences:
-        size = len(sequence.residues)
-        if window and (held + size > residues or len(window) >= MAX_WINDOW_SEQUENCES):
+    for item in items:
+        more = size(item)
+        if window and (held + more > residues or len(window) >= MAX_WINDOW_ITEMS):
             yield window
             window, held = [], 0
-        window.append(sequence)
-        held += size
+        window.append(item)
+        held += more
     if window:
         yield window
 

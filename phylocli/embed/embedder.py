@@ -177,7 +177,7 @@ class Embedder:
     def blocks(self, sequences: Iterable[Sequence]) -> Iterator[tuple[list[str], list[int], FloatArray]]:
         """Yield (ids, lengths, embeddings) in blocks, in input order, in bounded memory; see `embed_sequences`."""
         watch = _Watch(self.window, self.model.alphabet)
-        for block in windows(watch(sequences), 64 * self.max_tokens):
+        for block in windows(watch(sequences), 64 * self.max_tokens, lambda one: len(one.residues)):
             letters = [s.residues for s in block]
             yield [s.id for s in block], [len(r) for r in letters], self.pooled(letters)
         watch.report()
@@ -399,6 +399,6 @@ def embed_residues(
     """Yield (sequence, its residue embeddings (L, D)) in input order; arguments and memory as in `embed_sequences`."""
     embedder = Embedder(model, layer, max_tokens, on_batch=on_batch)
     watch = _Watch(embedder.window, model.alphabet)
-    for block in windows(watch(sequences), 4 * embedder.max_tokens):
+    for block in windows(watch(sequences), 4 * embedder.max_tokens, lambda one: len(one.residues)):
         yield from zip(block, embedder.residues([s.residues for s in block]), strict=True)
     watch.report()

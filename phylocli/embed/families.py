@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from phylocli.core.errors import BadInputError
+from phylocli.embed.batching import windows
 from phylocli.embed.embedder import Embedder
 from phylocli.embed.inputs import Survey, are_files
 from phylocli.formats import Sequence, read_families
@@ -49,7 +50,7 @@ def embed_families(families: Iterable[Family], embedder: Embedder) -> Iterator[t
         >>> len(names), vectors.shape
         (14, (14, 1024))
     """
-    for block in _blocks(families, 64 * embedder.max_tokens):
+    for block in windows(families, 64 * embedder.max_tokens, _residues):
         members = [members_of(family, embedder.model.alphabet) for family in block]
         letters = [residues for of in members for residues in of]
         starts = np.cumsum([0, *map(len, members[:-1])])
@@ -107,19 +108,9 @@ def column_means(family: Family, values: Iterable[FloatArray]) -> FloatArray:
     return mean
 
 
-def _blocks(families: Iterable[Family], residues: int) -> Iterator[list[Family]]:
-    """Yield consecutive families in lists of about `residues` residues."""
-    block: list[Family] = []
-    held = 0
-    for family in families:
-        size = sum(len(row) for row in family.rows)
-        if block and held + size > residues:
-            yield block
-            block, held = [], 0
-        block.append(family)
-        held += size
-    if block:
-        yield block
+def _residues(family: Family) -> int:
+    """Return the number of residues of all members."""
+    return sum(len(row) - row.count("-") - row.count(".") for row in family.rows)
 
 
 def members_of(family: Family, alphabet: str) -> list[str]:
@@ -141,7 +132,7 @@ def members_of(family: Family, alphabet: str) -> list[str]:
 def _length(family: Family) -> int:
     if family.aligned:
         return int(family.match_columns().sum())
-    return round(sum(len(row) for row in family.rows) / len(family))
+    return round(_residues(family) / len(family))
 
 
 def read_all_families(
@@ -178,6 +169,6 @@ def survey_families(
     with recording_inputs():
         for family in read_all_families(sources, on_duplicate=on_duplicate, letters=letters):
             families += 1
-            residues += sum(len(row) - row.count("-") - row.count(".") for row in family.rows)
+            residues += _residues(family)
             names += len(family.label)
     return Survey(families, residues, names)

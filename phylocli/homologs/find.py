@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+from collections import deque
 from collections.abc import Iterator, Mapping
 from collections.abc import Sequence as SequenceOf
 from types import ModuleType
@@ -86,7 +87,7 @@ def _found(
     config: HomologsConfig,
     note: str,
 ) -> Iterator[Family]:
-    ahead: list[Sequence] = []  # queries whose homologs are not yet known
+    ahead: deque[Sequence] = deque()  # queries whose homologs are not yet known
 
     def batches() -> Iterator[list[str]]:
         while batch := list(itertools.islice(queries, engine.AT_ONCE)):
@@ -96,7 +97,7 @@ def _found(
     results = engine.search(batches(), [sequence.residues for sequence in database], config)
     total = alone = kept = 0
     for homologs in console.progress(results, "homologs", unit="sequences"):
-        query = ahead.pop(0)
+        query = ahead.popleft()
         some = chosen(query.residues, homologs, number=config.number, coverage=config.coverage)
         names = [f"{database[h.target].id}/{h.start + 1}-{h.start + len(h.residues)}" for h in some]
         taken = {query.id}

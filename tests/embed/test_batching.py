@@ -23,7 +23,7 @@ def test_batches_hold_every_item_once_within_the_budget(lengths: list[int], budg
 @given(st.lists(st.integers(1, 50), max_size=60), st.integers(1, 200))
 def test_windows_keep_the_order_and_the_size(lengths: list[int], size: int) -> None:
     sequences = [Sequence(str(i), "A" * n) for i, n in enumerate(lengths)]
-    found = list(windows(iter(sequences), size))
+    found = list(windows(iter(sequences), size, lambda one: len(one.residues)))
     assert [s.id for window in found for s in window] == [s.id for s in sequences]
     for window in found:
         assert sum(len(s.residues) for s in window) <= size or len(window) == 1

@@ -5,7 +5,7 @@ import pytest
 
 from phylocli.formats import Sequence
 from phylocli.homologs.alignments import Homolog, chosen, family_of
-from phylocli.homologs.engines.mmseqs import aligned
+from phylocli.mmseqs import aligned_pairs
 
 QUERY = "ACDEFGHIKL"
 
@@ -69,4 +69,4 @@ def test_gaps_count_for_the_coverage_of_the_query():
     ],
 )
 def test_pairs_of_mmseqs(start, cigar, pairs):
-    assert aligned(start, cigar).tolist() == [list(pair) for pair in pairs]
+    assert aligned_pairs(start, cigar).tolist() == [list(pair) for pair in pairs]

@@ -9,7 +9,6 @@ over their whole length.
 from __future__ import annotations
 
 import math
-import re
 import tempfile
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -58,14 +57,10 @@ class Alignment:
             text: the whole sequence of the member.
             length: length of the representative.
         """
-        row, here, there = bytearray(b"-" * length), self.start, self.target_start
-        for number, operation in re.findall(r"(\d+)([MID])", self.cigar):
-            size = int(number)
-            if operation == "M":
-                row[here : here + size] = text[there : there + size]
-            here += size if operation != "D" else 0
-            there += size if operation != "I" else 0
-        return bytes(row)
+        row = np.full(length, ord("-"), dtype=np.uint8)
+        here, there = mmseqs.aligned_pairs(self.start, self.cigar).T
+        row[here] = np.frombuffer(text, dtype=np.uint8)[self.target_start + there]
+        return row.tobytes()
 
 
 @dataclass

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import itertools
-import re
 import tempfile
 from collections.abc import Iterator
 from collections.abc import Sequence as SequenceOf
 from pathlib import Path
-
-import numpy as np
-import numpy.typing as npt
 
 from phylocli import mmseqs
 from phylocli.config.homologs import HomologsConfig
@@ -55,25 +51,8 @@ def search(queries: Iterator[SequenceOf[str]], database: SequenceOf[str], config
             run("convertalis", query, "database", result, f"{result}.tsv", "--format-output", _COLUMNS)
             found: list[list[Homolog]] = [[] for _ in batch]
             for asked, target, evalue, start, target_start, cigar, letters in run.lines(f"{result}.tsv"):
-                pairs, residues = aligned(int(start) - 1, cigar), letters.replace("-", "").upper()
+                pairs, residues = mmseqs.aligned_pairs(int(start) - 1, cigar), letters.replace("-", "").upper()
                 found[int(asked)].append(Homolog(int(target), int(target_start) - 1, residues, pairs, float(evalue)))
             for path in itertools.chain(Path(name).glob(f"{query}*"), Path(name).glob(f"{result}*")):
                 path.unlink()
             yield from found
-
-
-def aligned(start: int, cigar: str) -> npt.NDArray[np.int64]:
-    """Return the aligned positions in the query, and in the target from its first aligned residue; (n, 2).
-
-    Args:
-        start: first aligned position of the query, from 0.
-        cigar: `M` for aligned residues, `I` for residues of the query only, `D` for residues of the target only.
-    """
-    parts, here, there = [], start, 0
-    for number, operation in re.findall(r"(\d+)([MID])", cigar):
-        size = int(number)
-        if operation == "M":
-            parts.append(np.arange(size)[:, None] + [here, there])
-        here += size if operation != "D" else 0
-        there += size if operation != "I" else 0
-    return np.concatenate(parts).astype(np.int64)

@@ -173,7 +173,7 @@ def _compute(
     for left in folder.glob(".part-*"):  # of killed processes
         shutil.rmtree(left, ignore_errors=True)
     number = max((int(path.name.removeprefix("part-")) for path in folder.glob("part-*")), default=-1) + 1
-    together = windows((sequence(k) for k in missing), AT_ONCE)
+    together = windows((sequence(k) for k in missing), AT_ONCE, lambda one: len(one.residues))
     done = 0
     with console.progress_task(f"teacher {Path(teacher.name).name}", total=total) as bar:
         while done < len(missing):
