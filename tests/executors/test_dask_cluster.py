@@ -19,7 +19,7 @@ import pytest
 from phylocli.config.parallel import ClusterConfig
 from phylocli.core.errors import BadInputError, PhylocliError, ServiceError
 from phylocli.executors import Work, dask_cluster, run_pieces
-from phylocli.executors.dask_cluster import DaskCluster, _Bundle, _jobs, close_clusters
+from phylocli.executors.dask_cluster import _WORKER_SETTINGS, DaskCluster, _Bundle, _exports, _jobs, close_clusters
 from phylocli.executors.work import Piece
 
 logger = logging.getLogger("phylocli.tests")
@@ -261,7 +261,8 @@ def test_job_script_has_the_settings_of_the_file_and_else_those_of_jobqueue(syst
     handler = signal.getsignal(signal.SIGINT)
     dask_cluster._jobqueue()  # sets its defaults
     assert signal.getsignal(signal.SIGINT) == handler
-    config = ClusterConfig.model_validate({"type": system, "account": "mine", "walltime": "1-12:30:00"})
+    given = {"type": system, "account": "mine", "walltime": "1-12:30:00", "prologue": ["source venv/bin/activate"]}
+    config = ClusterConfig.model_validate(given)
     with dask.config.set({f"jobqueue.{system}.queue": "from_configuration", "jobqueue.lsf.lsf-units": "mb"}):
         cluster = _jobs(config)
         try:
@@ -270,6 +271,29 @@ def test_job_script_has_the_settings_of_the_file_and_else_those_of_jobqueue(syst
             cluster.close()
     assert [line for line in lines if line not in script] == []
     assert f"{sys.executable} -m distributed.cli.dask_worker" in script and "--lifetime 118260s" in script
+    # Workers read these: without the first, pieces could not start processes of their own.
+    assert "export DASK_DISTRIBUTED__WORKER__DAEMON=False\n" in script
+    assert script.index("DISTRIBUTED__ADMIN__TICK__INTERVAL=500ms") < script.index("source venv/bin/activate")
+
+
+def test_settings_of_a_job_script_are_read_by_dask() -> None:
+    from dask.config import canonical_name, collect_env, get
+
+    lines = [line.removeprefix("export ").split("=") for line in _exports(_WORKER_SETTINGS)]
+    found = collect_env(dict(lines))
+    assert {name: get(canonical_name(name, found), config=found) for name in _WORKER_SETTINGS} == _WORKER_SETTINGS
+
+
+def test_prologue_of_jobqueues_own_configuration_is_kept() -> None:
+    import dask
+
+    dask_cluster._jobqueue()
+    with dask.config.set({"jobqueue.slurm.job-script-prologue": ["module load python"]}):
+        cluster = _jobs(ClusterConfig.model_validate({"type": "slurm"}))
+        try:
+            assert "TICK__INTERVAL=500ms\nmodule load python\n" in cluster.job_script()
+        finally:
+            cluster.close()
 
 
 OLD_WORKER = "import phylocli; phylocli.__version__ = '0.0.1'; from distributed.cli.dask_worker import main; main()"
