@@ -8,11 +8,13 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+import torch
 from click.testing import Result
 
 from phylocli.embed import embed_file
 from phylocli.executors.dask_cluster import close_clusters
 from phylocli.formats import read_families, write_families
+from phylocli.formats.family import Family
 from phylocli.models.model import Model
 from phylocli.search import pipeline, sharded
 
@@ -213,3 +215,28 @@ def test_figures_of_probes_are_the_same_whatever_the_engine(
     one, other = (pl.read_parquet(tmp_path / name / "metrics.parquet") for name in PROCESSES)
     assert len(one) > 4
     assert one.equals(other)
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """As with OMP_NUM_THREADS=1: the number of threads changes the last digits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.slow
+def test_figures_of_infomin_are_the_same_whatever_the_engine(
+    one_thread: None, simulate: Callable[..., Family], cli: Callable[..., Result], tmp_path: Path
+) -> None:
+    write_families((simulate(f"PF0000{k}", 24, seed=k) for k in range(3)), tmp_path / "trees.sto")
+    command = ["infomin", tmp_path / "trees.sto", "--bands", "0:2", "--views", "substitution", "--steps", 2]
+    command += ["--seeds", "0,1", *(f"--set={key}" for key in ("batch.pairs=8", "validation.pairs=8", "validation.fraction=0.3"))]
+    tables = {}
+    for name, options in ENGINES.items():
+        result = cli(*command, *options, "-o", tmp_path / name)
+        assert result.exit_code == 0, result.output
+        tables[name] = (tmp_path / name / "runs.tsv").read_bytes()
+    assert len(tables["one"].splitlines()) == 5
+    assert set(tables.values()) == {tables["one"]}
