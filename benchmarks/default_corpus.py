@@ -50,6 +50,8 @@ from phylocli.core import console
 from phylocli.formats import read_families, read_sequences
 from phylocli.formats.family import GROUP_TAG, Family
 from phylocli.formats.streams import file_sha256
+from phylocli.homologs.alignments import Homolog, family_of
+from phylocli.mmseqs import aligned_pairs
 from phylocli.views.pssm import Pssm
 
 logger = logging.getLogger("default_corpus")
@@ -283,54 +285,6 @@ def remote(corpus: Corpus) -> None:
     shutil.rmtree(work)
 
 
-def aligned_pairs(cigar: str, query: int, target: int) -> Iterator[tuple[int, int, int]]:
-    """Yield the ungapped blocks of an alignment: start in query and target, from 0, and length.
-
-    Args:
-        cigar: `M` aligned, `I` query alone, `D` target alone.
-        query, target: first positions, from 0.
-    """
-    for number, operation in re.findall(r"(\d+)([MID])", cigar):
-        size = int(number)
-        if operation == "M":
-            yield query, target, size
-        query += size if operation != "D" else 0
-        target += size if operation != "I" else 0
-
-
-def stacked(seed: str, members: list[tuple[str, int, str]]) -> tuple[list[str], str]:
-    """Return the rows of a seed and its homologs, and the `RF` line, which marks the columns of the seed.
-
-    Args:
-        seed: residues.
-        members: of each homolog the residues of its region, the first aligned position of the seed, from 0, and the CIGAR
-            string, see `aligned_pairs`.
-    """
-    length = len(seed)
-    inserts = np.zeros(length + 1, dtype=np.int64)  # before position k
-    placed = []
-    for region, start, cigar in members:
-        letters, before = ["-"] * length, [""] * (length + 1)
-        here, there = start, 0
-        for number, operation in re.findall(r"(\d+)([MID])", cigar):
-            size = int(number)
-            if operation == "M":
-                letters[here : here + size] = region[there : there + size]
-            elif operation == "D":
-                before[here] += region[there : there + size].lower()
-            here += size if operation != "D" else 0
-            there += size if operation != "I" else 0
-        inserts = np.maximum(inserts, [len(text) for text in before])
-        placed.append((letters, before))
-    placed.insert(0, (list(seed), [""] * (length + 1)))
-    rows = []
-    for letters, before in placed:
-        parts = [text.ljust(width, ".") for text, width in zip(before, inserts.tolist(), strict=True)]
-        rows.append("".join(part + letter for part, letter in zip(parts, [*letters, ""], strict=True)))
-    reference = "".join("." * width + mark for width, mark in zip(inserts.tolist(), ["x"] * length + [""], strict=True))
-    return rows, reference
-
-
 def spread(hits: pl.DataFrame, most: int) -> list[dict[str, Any]]:
     """Return at most so many hits, evenly spaced by identity, so that near and far homologs are among them."""
     ordered = hits.sort("fident", "target", descending=[True, False])
@@ -360,27 +314,28 @@ def seeded(corpus: Corpus) -> None:
                 continue
             chosen = spread(of_chain[chain["id"]], MOST_HOMOLOGS)
             regions = [sequences[hit["target"]][hit["tstart"] - 1 : hit["tend"]] for hit in chosen]
-            rows, reference = stacked(
-                chain["sequence"], [(r, h["qstart"] - 1, h["cigar"]) for r, h in zip(regions, chosen, strict=True)]
-            )
-            names = [chain["id"], *(f"{h['target']}/{h['tstart']}-{h['tend']}" for h in chosen)]
-            heads = {
-                n: [(GROUP_TAG, group[h["target"]])] for n, h in zip(names[1:], chosen, strict=True) if h["target"] in group
-            }
             inherited.extend(inheritance(chain, chosen, regions, best))
-            yield Family(
-                names,
-                rows,
-                accession=f"SEED_{chain['id']}",
-                name=f"SEED_{chain['id']}",
-                sequence_features=heads,
-                column_features={"RF": reference},
-            )
+            yield seed_family(chain, chosen, regions, group)
 
     phylocli.write_families(records(), corpus["seeded.sto.gz"])
     schema = {"id": pl.String, "sequence": pl.String, "three_di": pl.String, "dssp": pl.String, "weight": pl.Float64}
     write_table(corpus["inherited.parquet"], pl.DataFrame(inherited, schema=schema, orient="row").sort("id"))
     logger.info(f"{len(inherited):,} homologs inherit structural labels")
+
+
+def seed_family(chain: dict[str, Any], hits: list[dict[str, Any]], regions: list[str], group: dict[str, str]) -> Family:
+    """Return a chain and its homologs, aligned, with the groups of these."""
+    homologs = [
+        Homolog(0, hit["tstart"] - 1, region, aligned_pairs(hit["qstart"] - 1, hit["cigar"]), hit["evalue"])
+        for hit, region in zip(hits, regions, strict=True)
+    ]
+    names = [f"{hit['target']}/{hit['tstart']}-{hit['tend']}" for hit in hits]
+    heads = {
+        name: [(GROUP_TAG, group[hit["target"]])] for name, hit in zip(names, hits, strict=True) if hit["target"] in group
+    }
+    label = f"SEED_{chain['id']}"
+    family = family_of(phylocli.Sequence(chain["id"], chain["sequence"]), homologs, names)
+    return replace(family, accession=label, name=label, sequence_features=heads)
 
 
 def inheritance(
@@ -390,9 +345,9 @@ def inheritance(
     own = [(hit, region) for hit, region in zip(hits, regions, strict=True) if best[hit["target"]] == chain["id"]]
     for hit, region in own[:: max(1, 3 * len(own) // MOST_HOMOLOGS)]:
         labels = {name: ["."] * len(region) for name in ("three_di", "dssp")}
-        for query, target, size in aligned_pairs(hit["cigar"], hit["qstart"] - 1, 0):
+        for query, target in aligned_pairs(hit["qstart"] - 1, hit["cigar"]).tolist():
             for name, letters in labels.items():
-                letters[target : target + size] = chain[name][query : query + size]
+                letters[target] = chain[name][query]
         covered = (hit["qend"] - hit["qstart"] + 1) / hit["qlen"]
         yield {
             "id": f"{hit['target']}/{hit['tstart']}-{hit['tend']}",

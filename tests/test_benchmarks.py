@@ -52,14 +52,18 @@ def corpus() -> ModuleType:
     return script("default_corpus")
 
 
-def test_homologs_are_stacked_on_the_columns_of_their_seed(corpus: ModuleType) -> None:
-    # The first lacks CD and has xy between E and F; the second begins at D and has z before its end.
-    rows, reference = corpus.stacked("ABCDEFGH", [("ABExyFGH", 0, "2M2I1M2D3M"), ("DEzF", 3, "2M1D1M")])
-    assert rows == ["ABCDE..FGH", "AB--ExyFGH", "---DEz.F--"]
-    assert reference == "xxxxx..xxx"
-    family = Family(["seed", "a", "b"], rows, column_features={"RF": reference})
-    assert [s.residues for s in family.sequences()] == ["ABCDEFGH", "ABEXYFGH", "DEZF"]
-    assert corpus.some_rows(family) == ["ABCDEFGH", "AB--EFGH", "---DEF--"]
+def test_homologs_are_aligned_with_their_seed(corpus: ModuleType) -> None:
+    # The first lacks CD and has pq between E and F; the second begins at D and has r before its end.
+    hits = [
+        {"target": "a", "tstart": 3, "tend": 10, "qstart": 1, "cigar": "2M2I1M2D3M", "evalue": 1e-9},
+        {"target": "b", "tstart": 1, "tend": 4, "qstart": 4, "cigar": "2M1D1M", "evalue": 1e-3},
+    ]
+    chain = {"id": "seed", "sequence": "ACDEFGHI"}
+    family = corpus.seed_family(chain, hits, ["ACFPQGHI", "EFRG"], {"b": "g"})
+    assert family.ids == ["seed", "a/3-10", "b/1-4"] and family.accession == "SEED_seed"
+    assert family.rows == ["ACDEF..GHI", "AC--FpqGHI", "---EFr.G--"]
+    assert family.column_features == {"RF": "xxxxx..xxx"}
+    assert family.group_codes() is not None and corpus.some_rows(family) == ["ACDEFGHI", "AC--FGHI", "---EFG--"]
 
 
 def test_labels_are_inherited_through_the_alignment(corpus: ModuleType) -> None:
