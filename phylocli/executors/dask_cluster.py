@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from phylocli.config.parallel import ClusterConfig
 from phylocli.core.errors import MissingDependencyError, PhylocliError, ServiceError
-from phylocli.core.processes import kill_children
+from phylocli.core.processes import children_named, kill_children
 from phylocli.executors.work import STRIKES, TOPIC, Died, Done, Piece, Work
 
 if TYPE_CHECKING:
@@ -101,11 +101,16 @@ class _Bundle:
 
 @dataclass
 class _Connection:
-    """A client, the cluster if this process has started it, and the calls that use them, which may take turns."""
+    """A client, the cluster if this process has started it, and the calls that use them, which may take turns.
+
+    Attributes:
+        others: worker processes of this process that were there before the cluster.
+    """
 
     client: Client
     cluster: Any
     own: bool
+    others: frozenset[int] = frozenset()
     engines: dict[str, DaskCluster] = field(default_factory=dict)
     heard: threading.Event = field(default_factory=threading.Event)
     pause: float = REFRESH
@@ -146,25 +151,26 @@ def close_clusters() -> None:
     """End the clusters that this process has started, and their workers."""
     while _connections:
         _, connection = _connections.popitem()
-        _close(connection.client, connection.cluster)
+        _close(connection.client, connection.cluster, connection.others)
 
 
-def _close(client: Client | None, cluster: Any) -> None:
-    """End a connection, and a cluster of this process with its workers, in limited time."""
+def _close(client: Client | None, cluster: Any, others: frozenset[int]) -> None:
+    """End a connection, and a cluster of this process with its workers except `others`, in limited time."""
     if client is not None:
         with contextlib.suppress(Exception):  # the scheduler may be gone
             client.close(timeout=5)
     if cluster is None:
         return
-    before = _processes(cluster)
     with contextlib.suppress(Exception):
         cluster.close(timeout=10)
-    kill_children(before | _processes(cluster))
+    # Not only those that the cluster knows: a worker may come up when its nanny has been given up.
+    nannies = [nanny for other in _connections.values() if other.own for nanny in [*other.cluster.workers.values()]]
+    kill_children(_worker_processes() - others - {getattr(nanny, "pid", None) for nanny in nannies})
 
 
-def _processes(cluster: Any) -> set[int]:
-    """Return the worker processes of a cluster of this machine."""
-    return {nanny.pid for nanny in [*cluster.workers.values()] if getattr(nanny, "pid", None)}
+def _worker_processes() -> set[int]:
+    """Return the Dask workers among the children of this process."""
+    return children_named("Dask Worker process")
 
 
 def _patience(config: ClusterConfig) -> float:
@@ -468,20 +474,21 @@ def _connected(config: ClusterConfig) -> _Connection:
             ) from error
         found = _Connection(client, None, own=False)
     else:
+        others = frozenset(_worker_processes())
         cluster = _local(config) if config.type == "local" else _batch(config)
         try:
-            found = _Connection(Client(cluster, timeout=PRESENT, set_as_default=False), cluster, own=True)
+            found = _Connection(Client(cluster, timeout=PRESENT, set_as_default=False), cluster, own=True, others=others)
             if config.type == "local":
                 cluster.scale(config.expected_workers)
         except (OSError, TimeoutError) as error:
-            _close(None, cluster)
+            _close(None, cluster, others)
             raise ServiceError(
                 f"the Dask scheduler of this command did not answer within {PRESENT:g} s",
                 why=str(error).split("\n", 1)[0] or None,
                 fix="the machine may be too busy; run the same command again",
             ) from error
         except BaseException:
-            _close(None, cluster)
+            _close(None, cluster, others)
             raise
     _connections[config] = found
     found.subscribe()

@@ -239,6 +239,17 @@ def test_scheduler_of_a_machine_that_is_too_busy_is_an_error_without_a_traceback
     assert clusters[0].status.name == "closed"
 
 
+def test_workers_end_with_their_cluster_even_if_it_has_given_them_up() -> None:
+    # Python waits at its end for all processes that it has started: one left over would be a command that never ends.
+    close_clusters()
+    connection = dask_cluster._connected(ClusterConfig.parse("local:1"))
+    connection.client.wait_for_workers(1, timeout=60)
+    connection.cluster.workers.clear()
+    assert dask_cluster._worker_processes()
+    close_clusters()
+    assert not dask_cluster._worker_processes()
+
+
 def test_cluster_that_has_lost_all_workers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dask_cluster, "WITHOUT_WORKERS", 0.0)
     engine = DaskCluster(Work(abs), ClusterConfig.parse(CLUSTER))
