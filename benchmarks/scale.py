@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import atexit
 import contextlib
 import dataclasses
 import functools
@@ -583,7 +584,10 @@ def program(words: list[str], log: str) -> None:
         from phylocli.cli import main as run
     else:
         run = importlib.import_module(f"distributed.cli.dask_{words[0]}").main
-    run()
+    try:
+        run()
+    finally:
+        atexit._run_exitfuncs()  # which a process of multiprocessing leaves out: it would wait for Dask's workers
 
 
 def started(words: list[str], log: Path) -> multiprocessing.process.BaseProcess:

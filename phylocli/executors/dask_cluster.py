@@ -117,9 +117,12 @@ class _Connection:
     restored: float = 0.0
 
     def restore(self, count: int) -> None:
-        """Start the workers of this machine again that Dask has given up, such as one that was killed while it started."""
+        """Start the workers of this machine again that Dask has given up, such as one that was killed while it started.
+
+        Two minutes later, Dask also drops the nanny of a worker that was lost, if it is starting another one by then.
+        """
         lost = [name for name, nanny in self.cluster.workers.items() if nanny.status.name in ("closed", "failed")]
-        present = len(lost) == 0 and len(self.cluster.worker_spec) >= count
+        present = len(self.cluster.workers) - len(lost) >= count and len(self.cluster.worker_spec) >= count
         if present or time.monotonic() < self.restored + self.pause:
             return
         self.pause, self.restored = min(2 * self.pause, RESTORED_MOST), time.monotonic()

@@ -111,6 +111,10 @@ def test_workers_that_die_again_and_again_are_started_after_longer_pauses(monkey
     assert len(scaled) == 8
     connection.restore(2)  # one that Dask has forgotten
     assert len(scaled) == 9
+    cluster.workers.clear()  # the nanny as well, but not that there should be one
+    clock[0] += 100
+    connection.restore(1)
+    assert len(scaled) == 10
 
 
 def test_check_of_workers_that_did_not_reach_the_scheduler_is_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
