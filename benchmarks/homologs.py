@@ -10,7 +10,8 @@ DATABASE has the proteins among which homologs are searched, here the 435,059 of
   other, smoothed families, and MMseqs2 with profiles from the same database; with 95 % intervals over folds, and
   CPU seconds;
 - evalues: domains of other folds per query at E-values up to a limit;
-- structure: 3Di and secondary structure of validation chains, predicted from the sequence and from the family;
+- structure: 3Di and secondary structure of validation chains, from the sequence and from the family, by the heads of the
+  model and by its residue predictor;
 - probe: secondary structure of NetSurfP's validation part, by logistic regression on residue embeddings of both;
 - tape: TAPE's remote homology, validation part, by a linear probe of both.
 """
@@ -180,6 +181,8 @@ def structure(data: Path, folder: Path, options: argparse.Namespace) -> None:
     chains = chains[np.sort(np.random.default_rng(0).permutation(len(chains))[:CHAINS]).tolist()]
     records: Records = list(chains.select("chain", "sequence").iter_rows())
     path, model = homologs(folder, "chains", records, options), phylocli.Model.load("default")
+    bare = phylocli.Model.load("default")
+    bare.folder = None  # without the residue predictor, its heads predict
     sizes = np.array([len(family) - 1 for family in phylocli.read_families(path)])
     print(
         f"\n## Predictions for {len(chains)} validation chains, {np.mean(sizes > 0):.0%} with homologs, loss and accuracy\n"
@@ -188,6 +191,8 @@ def structure(data: Path, folder: Path, options: argparse.Namespace) -> None:
         head = find_head(name)
         targets = [head.targets(text) for text in chains["three_di" if what == "3di" else "dssp"]]
         for title, predicted in (
+            ("sequence, heads", predict_residues(records, bare, what)),
+            ("family, heads", predict_families(phylocli.read_families(path), bare, what)),
             ("sequence", predict_residues(records, model, what)),
             ("family", predict_families(phylocli.read_families(path), model, what)),
         ):

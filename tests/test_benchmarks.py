@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import gzip
 import importlib
 import json
 import re
 import sys
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -20,6 +22,7 @@ from phylocli.formats import read_families, write_families
 from phylocli.formats.family import Family
 from phylocli.models.config import DecoderArchitecture
 from phylocli.models.model import Model
+from phylocli.predict import predict_residues
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = sorted(path for folder in ("benchmarks", "examples", "docs") for path in (ROOT / folder).rglob("*.py"))
@@ -240,3 +243,40 @@ def test_one_script_makes_every_figure_of_the_page_on_infomax(
     page = (ROOT / "docs" / "infomax.md").read_text(encoding="utf-8")
     named = set(re.findall(r"images/(infomax-[\w-]+\.svg)", page))
     assert named and named <= set(drawn) and all((ROOT / "docs" / "images" / name).is_file() for name in named)
+
+
+@pytest.mark.filterwarnings("ignore:Detected call of")  # a run of few steps
+def test_residue_predictor_is_fitted_and_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    predictor = script("residue_predictor")
+    heads = {"3di": {"hidden": 8, "kernel": 3}}
+    folder = Model.create(preset="tiny", heads=heads).save(tmp_path / "model")
+    rng = np.random.default_rng(0)
+    rows, families = ["chain\tsplit\tfirst_residue\tsequence\tthree_di\tdssp\tcath"], []
+    for number, (split, length) in enumerate([("train", 300), ("train", 40), ("valid", 50), ("valid", 60)]):
+        letters = "".join(rng.choice(list("ACDEFGHIKLMNPQRSTVWY"), length))
+        rows.append(
+            f"c{number}\t{split}\t1\t{letters}\t{letters}\t{'H' * length}\t"
+        )  # 3Di letters are those of the residues
+        if number != 1:
+            families.append(Family([f"c{number}", *"abcdefg"], [letters] * 8, accession=f"c{number}"))
+    (tmp_path / "structures").mkdir()
+    with gzip.open(tmp_path / "structures" / "chains.tsv.gz", "wt") as stream:
+        stream.write("\n".join(rows) + "\n")
+    write_families(iter(families), tmp_path / "h.sto")
+    assert predictor.thinned(families[0], 4).ids == ["c0", "a", "c", "e", "g"]
+    columns, model = tmp_path / "columns", str(folder)
+    predictor.features(Namespace(data=tmp_path, homologs=tmp_path / "h.sto", output=columns, model=model))
+    chains = predictor.Chains(columns)
+    assert chains.table["homologs"].to_list() == [7, 0, 7, 7]
+    pieces = [piece for batch in chains.pieces(rng) for piece in batch]
+    assert all(b - a <= predictor.LONGEST for a, b in pieces) and len(pieces) in (3, 4)
+    residues = [k for a, b in pieces for k in range(a, b)]
+    assert len(residues) == len(set(residues)) and max(residues) < 340 and len(residues) > 340 - 16
+    for seed in range(2):
+        predictor.train(Namespace(folder=columns, model=model, epochs=60, seed=seed, threads=1))
+    predictor.combine(Namespace(folder=columns, model=model))
+    printed = capsys.readouterr().out
+    found = [float(loss) for loss in re.findall(r"\| all networks \| \d+ homologs \| 3di \| ([\d.]+)", printed)]
+    assert len(found) == 3 and max(found) < 1  # 3Di letters are those of the residues here; without learning, log 20 = 3.0
+    (prediction,) = predict_residues(["MKVLAG"], Model.load(folder), "3di")
+    assert len(prediction.states) == 6

@@ -22,6 +22,8 @@ from phylocli.formats.streams import PathLike, recording_inputs
 
 FloatArray = npt.NDArray[np.float32]
 
+Places = npt.NDArray[np.int64]
+
 _MEMBERS = 256
 """Members whose residue embeddings are in memory at a time."""
 
@@ -78,17 +80,13 @@ def residues_in_blocks(sequences: SequenceOf[str], embedder: Embedder) -> Iterat
         yield from embedder.residues(sequences[start : start + _MEMBERS])
 
 
-def column_means(family: Family, values: Iterable[FloatArray]) -> FloatArray:
-    """Return the means of values of residues over the members that have one in the same match column, (L, K).
+def places_in_first(family: Family) -> list[Places]:
+    """Return the residue of the first member in the same match column, or -1, for each residue of each member.
 
-    Other columns have insertions, which are not aligned: there, the value is that of the first member.
-
-    Args:
-        family: the aligned family.
-        values: those of the residues of each member, (its residues, K).
+    Other columns have insertions, which are not aligned: there, a residue of the first member has itself only.
 
     Returns:
-        One row for each of the L residues of the first member.
+        One array for each member, (its residues,).
 
     Raises:
         BadInputError: the family is not aligned.
@@ -98,12 +96,30 @@ def column_means(family: Family, values: Iterable[FloatArray]) -> FloatArray:
     place = np.full(aligned.columns, -1)
     place[first] = np.arange(len(first))
     place[~aligned.match_columns()] = -1
+    return [np.arange(len(first)), *(place[columns] for columns in others)]
+
+
+def column_means(family: Family, values: Iterable[FloatArray]) -> FloatArray:
+    """Return the means of values of residues over the members that have one in the same match column, (L, K).
+
+    Args:
+        family: the aligned family.
+        values: those of the residues of each member, (its residues, K).
+
+    Returns:
+        One row for each of the L residues of the first member, see `places_in_first`.
+
+    Raises:
+        BadInputError: the family is not aligned.
+    """
+    _, *others = places_in_first(family)
     given = iter(values)
-    total, count = next(given).astype(np.float64), np.ones((len(first), 1))
-    for own, at in zip(given, others, strict=True):
-        shared = place[at] >= 0
-        total[place[at[shared]]] += own[shared]
-        count[place[at[shared]]] += 1
+    total = next(given).astype(np.float64)
+    count = np.ones((len(total), 1))
+    for own, place in zip(given, others, strict=True):
+        shared = place >= 0
+        total[place[shared]] += own[shared]
+        count[place[shared]] += 1
     mean: FloatArray = (total / count).astype(np.float32)
     return mean
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import itertools
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
@@ -30,6 +31,8 @@ from phylocli.formats.streams import PathLike, open_output
 from phylocli.formats.tables import TableWriter, predictions_schema
 from phylocli.models.heads import find_head
 from phylocli.models.model import Model
+from phylocli.models.residue_predictor import ResiduePredictor
+from phylocli.predict.columns import column_features, log_probabilities
 from phylocli.predict.profiles import hmm_bytes, pssm_text
 
 if TYPE_CHECKING:
@@ -95,8 +98,7 @@ def predict_residues(sequences: Sequences, model: Model, what: str = "3di", *, m
         >>> len(prediction.states), prediction.probabilities.shape
         (10, (10, 20))
     """
-    head = _head_of(what, model)
-    return _predicted(as_sequences(sequences, model.alphabet), model, head, max_tokens)
+    return _predicted(as_sequences(sequences, model.alphabet), model, what, max_tokens)
 
 
 def predict_families(
@@ -104,8 +106,9 @@ def predict_families(
 ) -> Iterator[Prediction]:
     """Predict the states of the residues of the first member of each family, from all members, in input order.
 
-    The sequence of a prediction is the first member, under the name of the family. Probabilities are the geometric mean,
-    scaled to a sum of 1, of those of all members with a residue in the same match column.
+    The sequence of a prediction is the first member, under the name of the family. Probabilities are those of the model's
+    `ResiduePredictor`; without one, or for what it does not predict, they are the geometric mean, scaled to a sum of 1, of
+    those that the head predicts for all members with a residue in the same match column.
 
     Args:
         families: aligned, such as those of `phylocli.find_homologs`.
@@ -122,44 +125,71 @@ def predict_families(
         >>> len(prediction.states) == len(prediction.sequence.residues)
         True
     """
-    head = _head_of(what, model)
-    embedder, letters = Embedder(model, max_tokens=max_tokens), find_head(head).states
+    predict, letters = _method(what, model)
+    embedder = Embedder(model, max_tokens=max_tokens)
     for family in families:
         members = members_of(family, model.alphabet)
-        found = (log_probabilities(model, head, residues) for residues in residues_in_blocks(members, embedder))
-        logs = column_means(family, found)
-        scaled = np.exp(logs - logs.max(axis=1, keepdims=True))
-        probabilities = (scaled / scaled.sum(axis=1, keepdims=True)).astype(np.float32)
+        probabilities = predict(members, residues_in_blocks(members, embedder), family)
         yield Prediction(Sequence(family.label, members[0], where=family.where), letters, probabilities)
 
 
-def log_probabilities(model: Model, head: str, residues: FloatArray) -> FloatArray:
-    """Return the log probabilities that a head predicts for residues (L, D) of the last layer, (L, K)."""
-    import torch
-
-    with torch.inference_mode():
-        vectors = torch.from_numpy(residues).to(model.device)[None]
-        mask = torch.ones(vectors.shape[:2], dtype=torch.bool, device=model.device)
-        found: FloatArray = model.predict_residues(head, vectors, mask)[0].log_softmax(dim=1).float().cpu().numpy()
-    return found
+Method = Callable[[SequenceOf[str], Iterable[FloatArray], Family | None], FloatArray]
+"""Members, the vectors of their residues, and the family (None: a single sequence) → probabilities of states of the residues
+of the first member, (L, K)."""
 
 
-def _head_of(what: str, model: Model) -> str:
-    """Return the name of the head that predicts this.
+def _method(what: str, model: Model) -> tuple[Method, str]:
+    """Return how states are predicted, and their letters.
 
     Raises:
         UsageError: nothing of that name can be predicted, or the model has no such head.
     """
     if what not in HEAD_OF:
         raise UsageError(f"{what!r} cannot be predicted", fix=f"choose one of {', '.join(HEAD_OF)}")
-    model.require_head(HEAD_OF[what])
-    return HEAD_OF[what]
-
-
-def _predicted(sequences: Iterable[Sequence], model: Model, head: str, max_tokens: int) -> Iterator[Prediction]:
+    head, predictor = HEAD_OF[what], ResiduePredictor.load(model)
     letters = find_head(head).states
-    for sequence, residues in embed_residues(sequences, model, max_tokens=max_tokens):
-        yield Prediction(sequence, letters, np.exp(log_probabilities(model, head, residues)))
+    if predictor is not None and head in predictor.heads:
+        return functools.partial(_by_predictor, model, predictor, head), letters
+    model.require_head(head)
+    return functools.partial(_by_head, model, head), letters
+
+
+def _by_predictor(
+    model: Model,
+    predictor: ResiduePredictor,
+    head: str,
+    members: SequenceOf[str],
+    residues: Iterable[FloatArray],
+    family: Family | None,
+) -> FloatArray:
+    import torch
+
+    columns = torch.from_numpy(column_features(model, members, residues, family)).to(model.device)[None]
+    with torch.inference_mode():
+        mask = torch.ones(columns.shape[:2], dtype=torch.bool, device=model.device)
+        found: FloatArray = predictor(columns, mask)[head][0].exp().float().cpu().numpy()
+    return found
+
+
+def _by_head(
+    model: Model, head: str, members: SequenceOf[str], residues: Iterable[FloatArray], family: Family | None
+) -> FloatArray:
+    found = (log_probabilities(model, head, vectors) for vectors in residues)
+    if family is None:
+        return np.exp(next(found))
+    logs = column_means(family, found)
+    scaled = np.exp(logs - logs.max(axis=1, keepdims=True))
+    probabilities: FloatArray = (scaled / scaled.sum(axis=1, keepdims=True)).astype(np.float32)
+    return probabilities
+
+
+def _predicted(sequences: Iterable[Sequence], model: Model, what: str, max_tokens: int) -> Iterator[Prediction]:
+    """Return the predictions for sequences; see `predict_residues` for what is raised, at once."""
+    predict, letters = _method(what, model)
+    return (
+        Prediction(sequence, letters, predict([sequence.unaligned(model.alphabet)], [residues], None))
+        for sequence, residues in embed_residues(sequences, model, max_tokens=max_tokens)
+    )
 
 
 def predict_file(
@@ -237,11 +267,10 @@ def _of_file(sources: SequenceOf[PathLike | None], model: Model, config: Predict
     first = next(items, None)
     if first is None:
         raise BadInputError("there are no sequences to predict from", fix="give at least one sequence")
-    head = _head_of(config.what, model)
     given: Any = itertools.chain([first], items)
     if config.per_family:
         return predict_families(given, model, config.what, max_tokens=config.max_tokens)
-    return _predicted(given, model, head, config.max_tokens)
+    return _predicted(given, model, config.what, config.max_tokens)
 
 
 def _format(output: PathLike | None, config: PredictConfig) -> str:
