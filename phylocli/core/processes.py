@@ -140,11 +140,6 @@ def _received(reader: Any, workers: Mapping[int, Any], size: int) -> io.BytesIO:
     return found
 
 
-def children_named(start: str) -> set[int]:
-    """Return the processes that a library has started by multiprocessing in this process, whose names start with a text."""
-    return {child.pid for child in multiprocessing.active_children() if child.pid and child.name.startswith(start)}
-
-
 def kill_children(numbers: Collection[int]) -> None:
     """Kill those of the processes that still run: Python waits at its end for all that it has started, for ever.
 

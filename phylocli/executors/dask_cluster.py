@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from phylocli.config.parallel import ClusterConfig
 from phylocli.core.errors import MissingDependencyError, PhylocliError, ServiceError
-from phylocli.core.processes import children_named, kill_children
+from phylocli.core.processes import kill_children
 from phylocli.executors.work import STRIKES, TOPIC, Died, Done, Piece, Work
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ queue, for `start_timeout`."""
 
 _WORKER_SETTINGS: dict[str, object] = {
     "distributed.worker.daemon": False,  # so that pieces may start processes
-    # With Dask's own intervals (10 and 20 ms) the event loop of a worker takes 4 % of a core, with these 1 %.
+    # With Dask's own intervals of 10 and 20 ms, the event loop of a worker is rarely idle beside a piece.
     "distributed.worker.profile.interval": "100ms",
     "distributed.admin.tick.interval": "500ms",
 }
@@ -101,16 +101,11 @@ class _Bundle:
 
 @dataclass
 class _Connection:
-    """A client, the cluster if this process has started it, and the calls that use them, which may take turns.
-
-    Attributes:
-        others: worker processes of this process that were there before the cluster.
-    """
+    """A client, the cluster if this process has started it, and the calls that use them, which may take turns."""
 
     client: Client
     cluster: Any
     own: bool
-    others: frozenset[int] = frozenset()
     engines: dict[str, DaskCluster] = field(default_factory=dict)
     heard: threading.Event = field(default_factory=threading.Event)
     pause: float = REFRESH
@@ -119,7 +114,8 @@ class _Connection:
     def restore(self, count: int) -> None:
         """Start the workers of this machine again that Dask has given up, such as one that was killed while it started.
 
-        Two minutes later, Dask also drops the nanny of a worker that was lost, if it is starting another one by then.
+        Dask drops a nanny whose worker is not connected `lost-worker-timeout` after an earlier worker was lost, even if it
+        is starting another one at that moment.
         """
         lost = [name for name, nanny in self.cluster.workers.items() if nanny.status.name in ("closed", "failed")]
         present = len(self.cluster.workers) - len(lost) >= count and len(self.cluster.worker_spec) >= count
@@ -154,26 +150,30 @@ def close_clusters() -> None:
     """End the clusters that this process has started, and their workers."""
     while _connections:
         _, connection = _connections.popitem()
-        _close(connection.client, connection.cluster, connection.others)
+        _close(connection.client, connection.cluster)
 
 
-def _close(client: Client | None, cluster: Any, others: frozenset[int]) -> None:
-    """End a connection, and a cluster of this process with its workers except `others`, in limited time."""
+def _close(client: Client | None, cluster: Any) -> None:
+    """End a connection, and a cluster of this process with its workers, in limited time."""
     if client is not None:
         with contextlib.suppress(Exception):  # the scheduler may be gone
             client.close(timeout=5)
     if cluster is None:
         return
+    address = cluster.scheduler_address
+    before = _processes(address)
     with contextlib.suppress(Exception):
         cluster.close(timeout=10)
-    # Not only those that the cluster knows: a worker may come up when its nanny has been given up.
-    nannies = [nanny for other in _connections.values() if other.own for nanny in [*other.cluster.workers.values()]]
-    kill_children(_worker_processes() - others - {getattr(nanny, "pid", None) for nanny in nannies})
+    kill_children(before | _processes(address))
 
 
-def _worker_processes() -> set[int]:
-    """Return the Dask workers among the children of this process."""
-    return children_named("Dask Worker process")
+def _processes(address: str) -> set[int]:
+    """Return the worker processes that this process has started for a scheduler, whether its cluster still knows them or
+    not."""
+    from distributed import Nanny
+
+    pids = (nanny.pid for nanny in [*Nanny._instances] if nanny.scheduler_addr == address)
+    return {pid for pid in pids if pid}
 
 
 def _patience(config: ClusterConfig) -> float:
@@ -477,21 +477,20 @@ def _connected(config: ClusterConfig) -> _Connection:
             ) from error
         found = _Connection(client, None, own=False)
     else:
-        others = frozenset(_worker_processes())
         cluster = _local(config) if config.type == "local" else _batch(config)
         try:
-            found = _Connection(Client(cluster, timeout=PRESENT, set_as_default=False), cluster, own=True, others=others)
+            found = _Connection(Client(cluster, timeout=PRESENT, set_as_default=False), cluster, own=True)
             if config.type == "local":
                 cluster.scale(config.expected_workers)
         except (OSError, TimeoutError) as error:
-            _close(None, cluster, others)
+            _close(None, cluster)
             raise ServiceError(
                 f"the Dask scheduler of this command did not answer within {PRESENT:g} s",
                 why=str(error).split("\n", 1)[0] or None,
                 fix="the machine may be too busy; run the same command again",
             ) from error
         except BaseException:
-            _close(None, cluster, others)
+            _close(None, cluster)
             raise
     _connections[config] = found
     found.subscribe()

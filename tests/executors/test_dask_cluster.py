@@ -245,13 +245,18 @@ def test_scheduler_of_a_machine_that_is_too_busy_is_an_error_without_a_traceback
 
 def test_workers_end_with_their_cluster_even_if_it_has_given_them_up() -> None:
     # Python waits at its end for all processes that it has started: one left over would be a command that never ends.
+    from distributed import LocalCluster
+
     close_clusters()
     connection = dask_cluster._connected(ClusterConfig.parse("local:1"))
     connection.client.wait_for_workers(1, timeout=60)
+    address = connection.cluster.scheduler_address
     connection.cluster.workers.clear()
-    assert dask_cluster._worker_processes()
-    close_clusters()
-    assert not dask_cluster._worker_processes()
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as other:  # of the calling program
+        assert dask_cluster._processes(address)
+        close_clusters()
+        assert not dask_cluster._processes(address)
+        assert other.workers[0].process.is_alive()
 
 
 def test_cluster_that_has_lost_all_workers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
