@@ -20,6 +20,7 @@ fraction of every input, for equal steps, and evaluates each; `subset` writes so
 from __future__ import annotations
 
 import argparse
+import copy
 import gzip
 import itertools
 import json
@@ -129,6 +130,8 @@ def hidden_folds(data: Path, folder: Path) -> Path:
 
 def score_chains(model: Model, corpus: Path, seed: int = 0) -> dict[str, dict[str, float]]:
     """Return the loss in nats and the accuracy of each head on the validation chains, with 95 % intervals over chains."""
+    model = copy.copy(model)
+    model.folder = None  # without its residue predictor, the heads predict
     table = pl.read_parquet(corpus / "chains.parquet")
     training, held_out = (table.filter(pl.col("part") == part) for part in ("train", "validation"))
     found: dict[str, dict[str, float]] = {}

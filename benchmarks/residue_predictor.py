@@ -81,6 +81,8 @@ def features(options: argparse.Namespace) -> None:
         for name in chains["chain"]:
             family = thinned(families[name], most)
             members = members_of(family, model.alphabet)
+            if members[0] != alone[name].rows[0]:
+                raise SystemExit(f"{options.homologs}: the first member of {name} is not the chain")
             parts.append(column_features(model, members, residues_in_blocks(members, embedder), family).astype(np.float16))
         np.save(options.output / f"columns-{most}.npy", np.concatenate(parts))
         print(f"at most {most} homologs: {time.process_time() - start:.0f} CPU s", flush=True)
@@ -100,6 +102,7 @@ class Chains:
         lengths = self.table["sequence"].str.len_bytes().to_numpy()
         self.ends = np.cumsum(lengths)
         self.starts = self.ends - lengths
+        assert {len(columns) for columns in self.columns.values()} == {self.ends[-1]}
 
     def part(self, name: str) -> list[int]:
         """Return the indices of the chains of a part, `train` or `valid`."""

@@ -266,6 +266,10 @@ def test_residue_predictor_is_fitted_and_reported(tmp_path: Path, capsys: pytest
     assert predictor.thinned(families[0], 4).ids == ["c0", "a", "c", "e", "g"]
     columns, model = tmp_path / "columns", str(folder)
     predictor.features(Namespace(data=tmp_path, homologs=tmp_path / "h.sto", output=columns, model=model))
+    other = Family(["c0", "a"], ["MKV", "MKV"], accession="c0")
+    write_families([other], tmp_path / "other.sto")
+    with pytest.raises(SystemExit, match="the first member of c0 is not the chain"):
+        predictor.features(Namespace(data=tmp_path, homologs=tmp_path / "other.sto", output=tmp_path / "x", model=model))
     chains = predictor.Chains(columns)
     assert chains.table["homologs"].to_list() == [7, 0, 7, 7]
     pieces = [piece for batch in chains.pieces(rng) for piece in batch]

@@ -33,8 +33,8 @@ def command(
 ) -> None:
     """Predict for every residue of a sequence its 3Di letter, its secondary structure, or the profile of its family.
 
-    From the sequence alone, by the heads of the default model (3di, ss, profile) or of another one (--model) that was
-    trained with them: see 'phylocli recipes show evolution-structure'. 3Di letters and secondary structure are written as
+    From the sequence alone, or with its homologs (--per-family), by the default model or another one (--model) that was
+    trained with heads: see 'phylocli recipes show evolution-structure'. 3Di letters and secondary structure are written as
     FASTA, profiles as HMMER3 profiles, which hmmsearch reads, or for one sequence as a PSI-BLAST matrix. Long sequences
     are computed in overlapping windows.
     """

@@ -112,16 +112,28 @@ def column_means(family: Family, values: Iterable[FloatArray]) -> FloatArray:
     Raises:
         BadInputError: the family is not aligned.
     """
-    _, *others = places_in_first(family)
+    return means_and_counts(places_in_first(family), values)[0]
+
+
+def means_and_counts(places: Iterable[Places], values: Iterable[FloatArray]) -> tuple[FloatArray, Places]:
+    """Return the means of values of residues over the members that have one in the same match column, and their numbers.
+
+    Args:
+        places: those of `places_in_first`; of a single sequence, its own positions.
+        values: those of the residues of each member, (its residues, K).
+
+    Returns:
+        Means (L, K) and numbers (L,), with one row for each of the L residues of the first member.
+    """
+    _, *others = places
     given = iter(values)
     total = next(given).astype(np.float64)
-    count = np.ones((len(total), 1))
+    count = np.ones(len(total), dtype=np.int64)
     for own, place in zip(given, others, strict=True):
         shared = place >= 0
         total[place[shared]] += own[shared]
         count[place[shared]] += 1
-    mean: FloatArray = (total / count).astype(np.float32)
-    return mean
+    return (total / count[:, None]).astype(np.float32), count
 
 
 def _residues(family: Family) -> int:

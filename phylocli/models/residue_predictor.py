@@ -1,4 +1,4 @@
-"""States of residues from their columns: what a model and an alignment say about each residue and its homologs.
+"""States of residues from features of the model and of the alignment of homologs.
 
 The heads of a model see its residue vectors and are trained with it. These networks are fitted afterwards, on the frozen
 model: their input has the residue, the amino acids of its homologs, and means over them of vectors and predictions of the
@@ -13,6 +13,7 @@ They are stored in the folder of the model (`residue_predictor.safetensors`), th
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -24,13 +25,22 @@ from torch import Tensor, nn
 
 from phylocli.core.errors import BadInputError
 from phylocli.formats.arrays import read_arrays, write_arrays
+from phylocli.formats.streams import note_input
 from phylocli.models.model import Model
+
+logger = logging.getLogger(__name__)
 
 FILE = "residue_predictor.safetensors"
 """Name of the file in the folder of a model."""
 
+FORMAT = "phylocli-residue-predictor-1"
+"""Also stands for the order of the features, and for the dilations."""
+
+HEADS = ("3di", "ss3", "ss8")
+"""Heads whose states such networks may predict."""
+
 DILATIONS = (1, 2, 4, 8)
-"""Of the convolutions of successive blocks, in turn."""
+"""Dilations of the convolutions of successive blocks, repeated."""
 
 _AGAIN = "copy the model folder again, or remove the file: then the heads of the model predict"
 
@@ -70,28 +80,32 @@ class ResiduePredictor(nn.Module):
             PhylocliError: the disk is full, or the file cannot be written.
         """
         weights = {name: tensor.detach().cpu().half().numpy() for name, tensor in self.state_dict().items()}
-        write_arrays(path, weights, {"fingerprint": fingerprint})
+        write_arrays(path, weights, {"format": FORMAT, "fingerprint": fingerprint})
 
     @classmethod
     def load(cls, model: Model) -> Self | None:
         """Return the networks of a model, on its device, ready to predict; None if its folder has none, or those of another.
 
         Raises:
-            BadInputError: the file is damaged.
+            BadInputError: the file is damaged, or of another format.
         """
         path = None if model.folder is None else model.folder / FILE
         if path is None or not path.is_file():
             return None
         arrays, metadata = read_arrays(path, fix=_AGAIN)
+        if metadata.get("format") != FORMAT:
+            raise BadInputError(f"{path} has the format {metadata.get('format')!r}, not {FORMAT!r}", fix=_AGAIN)
         if metadata.get("fingerprint") != model.fingerprint:
+            logger.warning(f"{path} was fitted to a model with other weights and is ignored")
             return None
         try:
             weights = {name: torch.from_numpy(values).float() for name, values in arrays.items()}
             count = len({name.split(".")[1] for name in weights})
-            found = cls(ColumnNetwork.shaped(_below(weights, f"networks.{number}.")) for number in range(count))
+            found = cls(ColumnNetwork.shaped(_below(weights, f"networks.{number}.")) for number in range(max(1, count)))
             found.load_state_dict(weights)
         except (KeyError, ValueError, IndexError, TypeError, RuntimeError) as error:
             raise BadInputError(f"{path} is not a residue predictor", why=str(error)[:300], fix=_AGAIN) from error
+        note_input(path)
         return found.to(model.device).eval()
 
 

@@ -27,11 +27,11 @@ from phylocli.formats.family import Family
 from phylocli.formats.output_formats import FASTA, format_by_suffix
 from phylocli.formats.provenance import write_sidecar
 from phylocli.formats.sequences import fasta
-from phylocli.formats.streams import PathLike, open_output
+from phylocli.formats.streams import PathLike, file_sha256, open_output
 from phylocli.formats.tables import TableWriter, predictions_schema
 from phylocli.models.heads import find_head
 from phylocli.models.model import Model
-from phylocli.models.residue_predictor import ResiduePredictor
+from phylocli.models.residue_predictor import FILE, HEADS, ResiduePredictor
 from phylocli.predict.columns import column_features, log_probabilities
 from phylocli.predict.profiles import hmm_bytes, pssm_text
 
@@ -81,9 +81,12 @@ class Prediction:
 def predict_residues(sequences: Sequences, model: Model, what: str = "3di", *, max_tokens: int = 0) -> Iterator[Prediction]:
     """Predict the states of the residues of sequences; yield them in input order, in bounded memory.
 
+    They are predicted by the `ResiduePredictor` in the folder of the model; without one, or if it does not predict this, by
+    the head.
+
     Args:
         sequences: letters, `Sequence`s or (id, letters) pairs; or the path of a sequence file.
-        model: with the head that this needs, on the device to use.
+        model: on the device to use, with a residue predictor for what is predicted, or else a head.
         what: `3di`, `ss` (three states), `ss8` or `profile`.
         max_tokens: maximum number of residues per batch; 0 chooses by device.
 
@@ -133,12 +136,12 @@ def predict_families(
         yield Prediction(Sequence(family.label, members[0], where=family.where), letters, probabilities)
 
 
-Method = Callable[[SequenceOf[str], Iterable[FloatArray], Family | None], FloatArray]
+_Method = Callable[[SequenceOf[str], Iterable[FloatArray], Family | None], FloatArray]
 """Members, the vectors of their residues, and the family (None: a single sequence) → probabilities of states of the residues
 of the first member, (L, K)."""
 
 
-def _method(what: str, model: Model) -> tuple[Method, str]:
+def _method(what: str, model: Model) -> tuple[_Method, str]:
     """Return how states are predicted, and their letters.
 
     Raises:
@@ -146,8 +149,8 @@ def _method(what: str, model: Model) -> tuple[Method, str]:
     """
     if what not in HEAD_OF:
         raise UsageError(f"{what!r} cannot be predicted", fix=f"choose one of {', '.join(HEAD_OF)}")
-    head, predictor = HEAD_OF[what], ResiduePredictor.load(model)
-    letters = find_head(head).states
+    head = HEAD_OF[what]
+    letters, predictor = find_head(head).states, ResiduePredictor.load(model) if head in HEADS else None
     if predictor is not None and head in predictor.heads:
         return functools.partial(_by_predictor, model, predictor, head), letters
     model.require_head(head)
@@ -207,7 +210,7 @@ def predict_file(
         sources: sequence files, patterns, or `-`/None for standard input.
         output: a file; `-`/None is standard output.
         config: what is predicted and how it is written; its fields may also be given as keywords, such as `what="ss"`.
-        model: name or folder of a model with the head; None is `default`.
+        model: name or folder of a model, see `predict_residues`; None is `default`.
         confidence: a table to write in addition, with the probability of the state of each residue.
         options: fields of `PredictConfig`.
 
@@ -245,7 +248,11 @@ def predict_file(
             if table is not None:
                 table.write(prediction.to_polars())
             count += 1
-    write_sidecar(output, "predict", {**config.to_parameters(), "model": embedder.model.fingerprint})
+    parameters = {**config.to_parameters(), "model": embedder.model.fingerprint}
+    folder = embedder.model.folder
+    if HEAD_OF[config.what] in HEADS and folder is not None and (folder / FILE).is_file():
+        parameters["residue_predictor"] = file_sha256(folder / FILE)  # the fingerprint is that of the model's weights
+    write_sidecar(output, "predict", parameters)
     logger.info(f"{counted(count, 'sequence')}: {find_head(HEAD_OF[config.what]).title}")
     return count
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,10 @@ from phylocli.core.errors import BadInputError, UsageError
 from phylocli.embed import Embedder
 from phylocli.formats.arrays import read_arrays, write_arrays
 from phylocli.formats.family import Family
+from phylocli.formats.streams import file_sha256
 from phylocli.models.model import Model
 from phylocli.models.residue_predictor import FILE, ColumnNetwork, ResiduePredictor
-from phylocli.predict import column_features, log_probabilities, predict_families, predict_residues
+from phylocli.predict import column_features, log_probabilities, predict_families, predict_file, predict_residues
 
 FAMILY = Family(["a", "b"], ["MKV-LAG", "-KXwL-G"], accession="F", column_features={"RF": "xxx.xxx"})
 HEADS = {"3di": {"hidden": 8, "kernel": 3}, "profile": {"hidden": 8, "kernel": 3}}
@@ -70,6 +72,31 @@ def test_a_sequence_has_the_features_of_a_family_of_one(model: Model) -> None:
     np.testing.assert_array_equal(alone, family)
 
 
+def test_letters_are_read_as_the_model_reads_them(model: Model) -> None:
+    vectors = list(Embedder(model).residues(["MKVLAG"]))
+    for letters, read_as in (("MKULAG", "MKCLAG"), ("MOVLAG", "MKVLAG"), ("MKBLAG", "MKXLAG"), ("mkvlag", "MKVLAG")):
+        np.testing.assert_array_equal(column_features(model, [letters], vectors), column_features(model, [read_as], vectors))
+
+
+def test_deep_columns_count_as_those_of_the_deepest_in_training(model: Model) -> None:
+    family = Family([f"m{number}" for number in range(30)], ["MKVLAG"] * 30, accession="F")
+    residues = list(Embedder(model).residues(family.rows))
+    np.testing.assert_allclose(
+        column_features(model, family.rows, residues, family)[:, -2:], [[np.log(21), 1]] * 6, rtol=1e-6
+    )
+
+
+def test_output_names_the_predictor(model: Model, networks: ResiduePredictor, tmp_path: Path) -> None:
+    assert model.folder is not None
+    networks.save(model.folder / FILE, model.fingerprint)
+    (tmp_path / "a.fasta").write_text(">a\nMKVLAG\n")
+    for what, named in (("3di", True), ("profile", False)):
+        predict_file(tmp_path / "a.fasta", tmp_path / f"{what}.fasta", what=what, format="fasta", model=model.folder)
+        found = json.loads((tmp_path / f"{what}.fasta.provenance.json").read_text())["parameters"]
+        assert ("residue_predictor" in found) == named
+        assert not named or found["residue_predictor"] == file_sha256(model.folder / FILE)
+
+
 def test_probabilities_of_networks_are_averaged(networks: ResiduePredictor) -> None:
     columns, mask = torch.randn(1, 9, FEATURES), torch.ones(1, 9, dtype=torch.bool)
     found = networks(columns, mask)
@@ -91,7 +118,9 @@ def test_padding_has_no_influence() -> None:
             torch.testing.assert_close(both[head][row, : len(alone)], expected, rtol=1e-4, atol=1e-5)
 
 
-def test_file_keeps_the_networks_and_knows_its_model(model: Model, networks: ResiduePredictor) -> None:
+def test_file_keeps_the_networks_and_knows_its_model(
+    model: Model, networks: ResiduePredictor, caplog: pytest.LogCaptureFixture
+) -> None:
     assert model.folder is not None and ResiduePredictor.load(model) is None
     networks.save(model.folder / FILE, model.fingerprint)
     found = ResiduePredictor.load(model)
@@ -101,7 +130,7 @@ def test_file_keeps_the_networks_and_knows_its_model(model: Model, networks: Res
     for head, logs in networks(columns, mask).items():
         torch.testing.assert_close(found(columns, mask)[head], logs, rtol=0.01, atol=0.01)  # half precision
     networks.save(model.folder / FILE, "another")
-    assert ResiduePredictor.load(model) is None
+    assert ResiduePredictor.load(model) is None and "a model with other weights" in caplog.text
 
 
 def test_damaged_files_are_errors(model: Model, networks: ResiduePredictor) -> None:
@@ -112,6 +141,7 @@ def test_damaged_files_are_errors(model: Model, networks: ResiduePredictor) -> N
     path.write_bytes(data[:-4] + b"abcd")
     with pytest.raises(BadInputError, match=f"{FILE} is damaged"):
         ResiduePredictor.load(model)
+    assert next(predict_residues(["MKVLAG"], model, "profile")).states  # which the head predicts
     path.write_bytes(data)
     arrays, metadata = read_arrays(path, fix="")
     even = {"networks.1.blocks.0.convolution.weight": np.zeros((16, 16, 2), np.float32)}
@@ -120,8 +150,12 @@ def test_damaged_files_are_errors(model: Model, networks: ResiduePredictor) -> N
         write_arrays(path, changed, metadata)
         with pytest.raises(BadInputError, match="is not a residue predictor"):
             ResiduePredictor.load(model)
-    write_arrays(path, {name: values for name, values in arrays.items() if "blocks" not in name}, metadata)
-    with pytest.raises(BadInputError, match="is not a residue predictor"):
+    for part in ("blocks", ""):
+        write_arrays(path, {name: values for name, values in arrays.items() if part not in name}, metadata)
+        with pytest.raises(BadInputError, match="is not a residue predictor"):
+            ResiduePredictor.load(model)
+    write_arrays(path, arrays, {**metadata, "format": "later"})
+    with pytest.raises(BadInputError, match="has the format 'later'"):
         ResiduePredictor.load(model)
 
 
