@@ -3,6 +3,7 @@
     python benchmarks/residue_predictor.py features DATA HOMOLOGS.sto.gz -o FOLDER [--model default]
     python benchmarks/residue_predictor.py train FOLDER [--epochs 4] [--seed 0] [--threads 1]
     python benchmarks/residue_predictor.py combine FOLDER [--model default]
+    python benchmarks/residue_predictor.py speed FOLDER [--model default]
 
 DATA has `structures/chains.tsv.gz`: PDB chains with 3Di letters and DSSP, of which the part `train` is trained on and the
 part `valid` is predicted. HOMOLOGS has the homologs of each, under the name of the chain; a chain that is missing has none.
@@ -15,7 +16,8 @@ those of `DATA/exclude`):
 most 4, and alone. `train` draws one of the three for each piece of a chain, so that one network predicts from families and
 from single sequences, and writes `network-SEED.safetensors`, with the average of the weights over the last hundred steps or
 so. `combine` writes the networks of all seeds into the folder of the model, and prints loss and accuracy of the part
-`valid`, with intervals over chains, of each network and of all together.
+`valid`, with intervals over chains, of each network and of all together. `speed` prints the residues per CPU second of
+predictions from 200 chains by the heads and by the networks, each alone on one thread, in turn.
 """
 
 from __future__ import annotations
@@ -203,6 +205,20 @@ def combine(options: argparse.Namespace) -> None:
     report("all networks" if len(networks) > 1 else "the network", together, chains)
 
 
+def speed(options: argparse.Namespace) -> None:
+    """Print the residues per CPU second of predictions from single sequences."""
+    torch.set_num_threads(1)
+    records = list(pl.read_parquet(options.folder / "chains.parquet").select("chain", "sequence")[:200].iter_rows())
+    models = {"heads": phylocli.Model.load(options.model), "networks": phylocli.Model.load(options.model)}
+    models["heads"].folder = None
+    number = sum(len(letters) for _, letters in records)
+    for title in [*models] * 3:
+        start = time.process_time()
+        for _ in phylocli.predict_residues(records, models[title], "3di"):
+            pass
+        print(f"| {title} | {number / (time.process_time() - start):,.0f} |", flush=True)
+
+
 def batches(chains: Chains, rng: np.random.Generator, steps: int) -> Iterator[list[tuple[int, int]]]:
     """Yield so many batches, epoch after epoch."""
     while steps > 0:
@@ -257,9 +273,11 @@ def main() -> None:
     other.set_defaults(function=train)
     last = parts.add_parser("combine")
     last.set_defaults(function=combine)
-    for each in (other, last):
+    timed = parts.add_parser("speed")
+    timed.set_defaults(function=speed)
+    for each in (other, last, timed):
         each.add_argument("folder", type=Path)
-    for each in (part, last):
+    for each in (part, last, timed):
         each.add_argument("--model", default="default")
     options = parser.parse_args()
     options.function(options)

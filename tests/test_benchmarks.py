@@ -279,7 +279,9 @@ def test_residue_predictor_is_fitted_and_reported(tmp_path: Path, capsys: pytest
     for seed in range(2):
         predictor.train(Namespace(folder=columns, model=model, epochs=60, seed=seed, threads=1))
     predictor.combine(Namespace(folder=columns, model=model))
+    predictor.speed(Namespace(folder=columns, model=model))
     printed = capsys.readouterr().out
+    assert printed.count("| heads |") == printed.count("| networks |") == 3
     found = [float(loss) for loss in re.findall(r"\| all networks \| \d+ homologs \| 3di \| ([\d.]+)", printed)]
     assert len(found) == 3 and max(found) < 1  # 3Di letters are those of the residues here; without learning, log 20 = 3.0
     (prediction,) = predict_residues(["MKVLAG"], Model.load(folder), "3di")

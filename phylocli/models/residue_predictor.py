@@ -175,6 +175,14 @@ class _Block(nn.Module):
 
     def forward(self, values: Tensor, inside: Tensor) -> Tensor:
         given = self.norm(values).masked_fill(~inside, 0)
-        found = F.gelu(self.convolution(given.transpose(1, 2))).transpose(1, 2)
-        changed: Tensor = values + self.dropout(self.output(found))
+        changed: Tensor = values + self.dropout(self.output(F.gelu(self._convolved(given))))
         return changed
+
+    def _convolved(self, values: Tensor) -> Tensor:
+        """Return the convolution as one matrix product, which is faster than torch's dilated convolutions on a CPU."""
+        (kernel,), (dilation,) = self.convolution.kernel_size, self.convolution.dilation
+        length, reach = values.shape[1], dilation * (kernel // 2)
+        padded = F.pad(values, (0, 0, reach, reach))
+        seen = torch.cat([padded[:, start : start + length] for start in range(0, kernel * dilation, dilation)], dim=2)
+        weight = self.convolution.weight.permute(0, 2, 1).flatten(1)
+        return F.linear(seen, weight, self.convolution.bias)

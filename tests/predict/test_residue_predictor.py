@@ -16,7 +16,7 @@ from phylocli.formats.arrays import read_arrays, write_arrays
 from phylocli.formats.family import Family
 from phylocli.formats.streams import file_sha256
 from phylocli.models.model import Model
-from phylocli.models.residue_predictor import FILE, ColumnNetwork, ResiduePredictor
+from phylocli.models.residue_predictor import DILATIONS, FILE, ColumnNetwork, ResiduePredictor, _Block
 from phylocli.predict import column_features, log_probabilities, predict_families, predict_file, predict_residues
 
 FAMILY = Family(["a", "b"], ["MKV-LAG", "-KXwL-G"], accession="F", column_features={"RF": "xxx.xxx"})
@@ -116,6 +116,14 @@ def test_padding_has_no_influence() -> None:
         for row, alone in enumerate((short, long)):
             expected = made(alone[None], torch.ones(1, len(alone), dtype=torch.bool))[head][0]
             torch.testing.assert_close(both[head][row, : len(alone)], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_blocks_convolve_like_torch() -> None:
+    for number, block in enumerate(network(0).blocks):
+        assert isinstance(block, _Block) and block.convolution.dilation == (DILATIONS[number],)
+        values = torch.randn(2, 11, 16)
+        expected = block.convolution(values.transpose(1, 2)).transpose(1, 2)
+        torch.testing.assert_close(block._convolved(values), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_file_keeps_the_networks_and_knows_its_model(
