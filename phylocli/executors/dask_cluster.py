@@ -27,7 +27,7 @@ from phylocli.core.processes import kill_children
 from phylocli.executors.work import STRIKES, TOPIC, Died, Done, Piece, Work
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from distributed import Client, Nanny
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +74,7 @@ _SETTINGS: dict[str, object] = {
     **_WORKER_SETTINGS,
     "distributed.scheduler.allowed-failures": 0,  # a death is reported at once; `pieces` counts them
     "distributed.scheduler.worker-saturation": 1.0,
+    "distributed.admin.low-level-log-length": 0,  # else the scheduler keeps megabytes of messages for each worker
     "distributed.deploy.lost-worker-timeout": "120 s",  # a worker process of this machine is started again meanwhile
     "distributed.nanny.pre-spawn-environ.DASK_LOGGING__DISTRIBUTED": "critical",
     "logging": {"distributed": "critical", "distributed.client": "critical", "asyncio": "critical"},
@@ -161,19 +162,21 @@ def _close(client: Client | None, cluster: Any) -> None:
     if cluster is None:
         return
     address = cluster.scheduler_address
-    before = _processes(address)
     with contextlib.suppress(Exception):
         cluster.close(timeout=10)
-    kill_children(before | _processes(address))
+    nannies = _nannies(address)
+    processes = {nanny.pid for nanny in nannies if nanny.pid}
+    for nanny in nannies:
+        nanny.close_gracefully(reason="the cluster has ended")  # or it starts a killed worker again
+    kill_children(processes)
 
 
-def _processes(address: str) -> set[int]:
-    """Return the worker processes that this process has started for a scheduler, whether its cluster still knows them or
-    not."""
+def _nannies(address: str) -> list[Nanny]:
+    """Return the parents of the workers that this process has started for a scheduler, whether its cluster still knows them
+    or not."""
     from distributed import Nanny
 
-    pids = (nanny.pid for nanny in [*Nanny._instances] if nanny.scheduler_addr == address)
-    return {pid for pid in pids if pid}
+    return [nanny for nanny in [*Nanny._instances] if nanny.scheduler_addr == address]
 
 
 def _patience(config: ClusterConfig) -> float:

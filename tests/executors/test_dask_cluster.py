@@ -253,9 +253,11 @@ def test_workers_end_with_their_cluster_even_if_it_has_given_them_up() -> None:
     address = connection.cluster.scheduler_address
     connection.cluster.workers.clear()
     with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as other:  # of the calling program
-        assert dask_cluster._processes(address)
+        nannies = dask_cluster._nannies(address)
+        assert [bool(nanny.pid) for nanny in nannies] == [True]
         close_clusters()
-        assert not dask_cluster._processes(address)
+        time.sleep(1)  # within which a nanny would start a killed worker again
+        assert [bool(nanny.pid) for nanny in nannies] == [False]
         assert other.workers[0].process.is_alive()
 
 
