@@ -254,9 +254,8 @@ def test_residue_predictor_is_fitted_and_reported(tmp_path: Path, capsys: pytest
     rows, families = ["chain\tsplit\tfirst_residue\tsequence\tthree_di\tdssp\tcath"], []
     for number, (split, length) in enumerate([("train", 300), ("train", 40), ("valid", 50), ("valid", 60)]):
         letters = "".join(rng.choice(list("ACDEFGHIKLMNPQRSTVWY"), length))
-        rows.append(
-            f"c{number}\t{split}\t1\t{letters}\t{letters}\t{'H' * length}\t"
-        )  # 3Di letters are those of the residues
+        # 3Di letters are those of the residues.
+        rows.append(f"c{number}\t{split}\t1\t{letters}\t{letters}\t{'H' * length}\t")
         if number != 1:
             families.append(Family([f"c{number}", *"abcdefg"], [letters] * 8, accession=f"c{number}"))
     (tmp_path / "structures").mkdir()

@@ -231,12 +231,9 @@ def test_figures_of_infomin_are_the_same_whatever_the_engine(
     one_thread: None, simulate: Callable[..., Family], cli: Callable[..., Result], tmp_path: Path
 ) -> None:
     write_families((simulate(f"PF0000{k}", 24, seed=k) for k in range(3)), tmp_path / "trees.sto")
-    command = ["infomin", tmp_path / "trees.sto", "--bands", "0:2", "--views", "substitution", "--steps", 2]
-    command += [
-        "--seeds",
-        "0,1",
-        *(f"--set={key}" for key in ("batch.pairs=8", "validation.pairs=8", "validation.fraction=0.3")),
-    ]
+    small = [f"--set={key}" for key in ("batch.pairs=8", "validation.pairs=8", "validation.fraction=0.3")]
+    command = ["infomin", tmp_path / "trees.sto", "--bands", "0:2", "--views", "substitution", "--steps", 2, *small]
+    command += ["--seeds", "0,1"]
     tables = {}
     for name, options in ENGINES.items():
         result = cli(*command, *options, "-o", tmp_path / name)
