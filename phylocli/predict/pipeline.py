@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
@@ -101,7 +102,7 @@ def predict_residues(sequences: Sequences, model: Model, what: str = "3di", *, m
         >>> len(prediction.states), prediction.probabilities.shape
         (10, (10, 20))
     """
-    return _predicted(as_sequences(sequences, model.alphabet), model, what, max_tokens)
+    return _of_sequences(as_sequences(sequences, model.alphabet), model, _method(what, model), max_tokens)
 
 
 def predict_families(
@@ -128,21 +129,27 @@ def predict_families(
         >>> len(prediction.states) == len(prediction.sequence.residues)
         True
     """
-    predict, letters = _method(what, model)
-    embedder = Embedder(model, max_tokens=max_tokens)
-    for family in families:
-        members = members_of(family, model.alphabet)
-        probabilities = predict(members, residues_in_blocks(members, embedder), family)
-        yield Prediction(Sequence(family.label, members[0], where=family.where), letters, probabilities)
+    return _of_families(families, model, _method(what, model), max_tokens)
 
 
-_Method = Callable[[SequenceOf[str], Iterable[FloatArray], Family | None], FloatArray]
-"""Members, the vectors of their residues, and the family (None: a single sequence) → probabilities of states of the residues
-of the first member, (L, K)."""
+@dataclass(frozen=True)
+class _Method:
+    """How states are predicted.
+
+    Attributes:
+        predict: members, vectors of their residues, and the family (None: a single sequence) → probabilities of states of
+            the residues of the first member, (L, K).
+        letters: of the states.
+        file: of the residue predictor; None: a head of the model predicts.
+    """
+
+    predict: Callable[[SequenceOf[str], Iterable[FloatArray], Family | None], FloatArray]
+    letters: str
+    file: Path | None = None
 
 
-def _method(what: str, model: Model) -> tuple[_Method, str]:
-    """Return how states are predicted, and their letters.
+def _method(what: str, model: Model) -> _Method:
+    """Return how states are predicted with a model.
 
     Raises:
         UsageError: nothing of that name can be predicted, or the model has no such head.
@@ -152,9 +159,10 @@ def _method(what: str, model: Model) -> tuple[_Method, str]:
     head = HEAD_OF[what]
     letters, predictor = find_head(head).states, ResiduePredictor.load(model) if head in HEADS else None
     if predictor is not None and head in predictor.heads:
-        return functools.partial(_by_predictor, model, predictor, head), letters
+        assert model.folder is not None  # it was loaded from there
+        return _Method(functools.partial(_by_predictor, model, predictor, head), letters, model.folder / FILE)
     model.require_head(head)
-    return functools.partial(_by_head, model, head), letters
+    return _Method(functools.partial(_by_head, model, head), letters)
 
 
 def _by_predictor(
@@ -186,13 +194,20 @@ def _by_head(
     return probabilities
 
 
-def _predicted(sequences: Iterable[Sequence], model: Model, what: str, max_tokens: int) -> Iterator[Prediction]:
+def _of_sequences(sequences: Iterable[Sequence], model: Model, method: _Method, max_tokens: int) -> Iterator[Prediction]:
     """Return the predictions for sequences; see `predict_residues` for what is raised, at once."""
-    predict, letters = _method(what, model)
     return (
-        Prediction(sequence, letters, predict([sequence.unaligned(model.alphabet)], [residues], None))
+        Prediction(sequence, method.letters, method.predict([sequence.unaligned(model.alphabet)], [residues], None))
         for sequence, residues in embed_residues(sequences, model, max_tokens=max_tokens)
     )
+
+
+def _of_families(families: Iterable[Family], model: Model, method: _Method, max_tokens: int) -> Iterator[Prediction]:
+    embedder = Embedder(model, max_tokens=max_tokens)
+    for family in families:
+        members = members_of(family, model.alphabet)
+        probabilities = method.predict(members, residues_in_blocks(members, embedder), family)
+        yield Prediction(Sequence(family.label, members[0], where=family.where), method.letters, probabilities)
 
 
 def predict_file(
@@ -233,7 +248,8 @@ def predict_file(
     format = _format(output, config)
     limit_threads(config.threads)
     embedder = load_model(model, config.device)
-    predictions = _of_file(expand(sources), embedder.model, config)
+    method = _method(config.what, embedder.model)
+    predictions = _of_file(expand(sources), embedder.model, method, config)
     count = 0
     with contextlib.ExitStack() as stack:
         stream = stack.enter_context(open_output(output))
@@ -249,19 +265,20 @@ def predict_file(
                 table.write(prediction.to_polars())
             count += 1
     parameters = {**config.to_parameters(), "model": embedder.model.fingerprint}
-    folder = embedder.model.folder
-    if HEAD_OF[config.what] in HEADS and folder is not None and (folder / FILE).is_file():
-        parameters["residue_predictor"] = file_sha256(folder / FILE)  # the fingerprint is that of the model's weights
+    if method.file is not None:
+        parameters["residue_predictor"] = file_sha256(method.file)  # the fingerprint is that of the model's weights
     write_sidecar(output, "predict", parameters)
     logger.info(f"{counted(count, 'sequence')}: {find_head(HEAD_OF[config.what]).title}")
     return count
 
 
-def _of_file(sources: SequenceOf[PathLike | None], model: Model, config: PredictConfig) -> Iterator[Prediction]:
+def _of_file(
+    sources: SequenceOf[PathLike | None], model: Model, method: _Method, config: PredictConfig
+) -> Iterator[Prediction]:
     """Return the predictions for files.
 
     Raises:
-        UsageError: the model has no such head, or --translate with families.
+        UsageError: --translate with families.
         BadInputError: there are no sequences.
     """
     items: Iterator[Family] | Iterator[Sequence]
@@ -276,8 +293,8 @@ def _of_file(sources: SequenceOf[PathLike | None], model: Model, config: Predict
         raise BadInputError("there are no sequences to predict from", fix="give at least one sequence")
     given: Any = itertools.chain([first], items)
     if config.per_family:
-        return predict_families(given, model, config.what, max_tokens=config.max_tokens)
-    return _predicted(given, model, config.what, config.max_tokens)
+        return _of_families(given, model, method, config.max_tokens)
+    return _of_sequences(given, model, method, config.max_tokens)
 
 
 def _format(output: PathLike | None, config: PredictConfig) -> str:

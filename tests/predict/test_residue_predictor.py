@@ -86,15 +86,18 @@ def test_deep_columns_count_as_those_of_the_deepest_in_training(model: Model) ->
     )
 
 
-def test_output_names_the_predictor(model: Model, networks: ResiduePredictor, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("what", "of_this_model", "named"), [("3di", True, True), ("3di", False, False), ("profile", True, False)]
+)
+def test_output_names_the_predictor_that_was_used(
+    model: Model, networks: ResiduePredictor, tmp_path: Path, what: str, of_this_model: bool, named: bool
+) -> None:
     assert model.folder is not None
-    networks.save(model.folder / FILE, model.fingerprint)
+    networks.save(model.folder / FILE, model.fingerprint if of_this_model else "0" * 64)
     (tmp_path / "a.fasta").write_text(">a\nMKVLAG\n")
-    for what, named in (("3di", True), ("profile", False)):
-        predict_file(tmp_path / "a.fasta", tmp_path / f"{what}.fasta", what=what, format="fasta", model=model.folder)
-        found = json.loads((tmp_path / f"{what}.fasta.provenance.json").read_text())["parameters"]
-        assert ("residue_predictor" in found) == named
-        assert not named or found["residue_predictor"] == file_sha256(model.folder / FILE)
+    predict_file(tmp_path / "a.fasta", tmp_path / "out.fasta", what=what, format="fasta", model=model.folder)
+    found = json.loads((tmp_path / "out.fasta.provenance.json").read_text())["parameters"]
+    assert found.get("residue_predictor") == (file_sha256(model.folder / FILE) if named else None)
 
 
 def test_probabilities_of_networks_are_averaged(networks: ResiduePredictor) -> None:
