@@ -61,7 +61,7 @@ BLOCKS = 5
 
 def balanced() -> list[str]:
     """Return the runs of the balanced design: in each block of three, every value of every factor once."""
-    runs = []
+    runs: list[str] = []
     for block in range(BLOCKS):
         for place in range(3):
             chosen = [values[(place + number * block) % 3] for number, values in enumerate(FACTORS)]
@@ -118,7 +118,9 @@ def run(name: str, workers: str, more: list[str]) -> dict[str, Any]:
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         minutes = (time.monotonic() - start) / 60
     cpu = (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) / 60
+    git = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False)
     figures = {"passed": counts["passed"], "skipped": counts["skipped"], "failed": failed, "note": note}
+    figures["commit"] = git.stdout.strip()
     return {"run": name, "tests": more, **figures, "minutes": round(minutes, 1), "CPU minutes": round(cpu, 1)}
 
 
@@ -158,7 +160,7 @@ def main() -> None:
 
     table = Table()
     table.add_column("run", no_wrap=True)
-    for figure in ("passed", "skipped", "failed", "minutes", "CPU minutes"):
+    for figure in ("commit", "passed", "skipped", "failed", "minutes", "CPU minutes"):
         table.add_column(figure)
     table.add_column("environment or options", overflow="fold")
     failures: dict[str, list[str]] = {}
@@ -169,7 +171,8 @@ def main() -> None:
                 with results.open("a") as stream:
                     stream.write(json.dumps(there[name]) + "\n")
         done = there[name]
-        figures = (done["passed"], done["skipped"], len(done["failed"]), done["minutes"], done["CPU minutes"])
+        counts = (done["passed"], done["skipped"], len(done["failed"]))
+        figures = (done.get("commit", ""), *counts, done["minutes"], done["CPU minutes"])
         table.add_row(name, *map(str, figures), done["note"])
         if done["failed"]:
             failures[name] = done["failed"]
