@@ -156,6 +156,8 @@ def _state_of_the_process() -> Iterator[None]:
 
     torch: Any = sys.modules.get("torch")
     threads = torch.get_num_threads() if torch else None
+    if torch:
+        torch.manual_seed(0)  # tests draw the same numbers in any order
     console.show_messages(console.NORMAL)
     yield
     console.show_messages(console.NORMAL)
