@@ -1,4 +1,4 @@
-"""Experiments on maximising mutual information, those of docs/infomax.md.
+"""Experiments on maximising mutual information, those of docs/infomax_results.md.
 
     python benchmarks/infomax.py DATA -o FOLDER [--figures docs/images] [--jobs 1] [--demo]
 

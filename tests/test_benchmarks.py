@@ -240,7 +240,7 @@ def test_one_script_makes_every_figure_of_the_page_on_infomax(
     assert out.count("\n## ") == len(EXPERIMENTS) + 4 and "| perceptrons | nwj |" in out and "N = 1,024: " in out
     drawn = sorted(path.name for path in (tmp_path / "figures").iterdir())
     assert drawn == sorted(f"infomax-{name}.svg" for name in EXPERIMENTS)
-    page = (ROOT / "docs" / "infomax.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "infomax_results.md").read_text(encoding="utf-8")
     named = set(re.findall(r"images/(infomax-[\w-]+\.svg)", page))
     assert named and named <= set(drawn) and all((ROOT / "docs" / "images" / name).is_file() for name in named)
 
