@@ -10,6 +10,7 @@ aligned rows get their own letters back. Sequences are named by their index, so 
 from __future__ import annotations
 
 import functools
+import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,12 +20,18 @@ import numpy as np
 import numpy.typing as npt
 
 from phylocli.core.errors import BadInputError
+from phylocli.core.words import counted
 from phylocli.formats.family import Family
 
 if TYPE_CHECKING:
     from pyhmmer.easel import Alphabet, DigitalMSA, DigitalSequence, DigitalSequenceBlock
     from pyhmmer.plan7 import HMM, Background, Pipeline, TopHits
     from pyhmmer.plan7 import Domain as HMMERDomain
+
+logger = logging.getLogger(__name__)
+
+LONGEST = 100_000
+"""Maximum number of residues of a sequence that HMMER searches."""
 
 _UNUSUAL = re.compile("[^ACDEFGHIKLMNPQRSTVWYX]")
 _NO_FILTER: dict[str, Any] = {"F1": 1.0, "F2": 1.0, "F3": 1.0, "bias_filter": False}
@@ -68,6 +75,19 @@ def digital_block(sequences: Iterable[str]) -> DigitalSequenceBlock:
     from pyhmmer import easel
 
     return easel.DigitalSequenceBlock(amino(), [digital(sequence, str(i)) for i, sequence in enumerate(sequences)])
+
+
+def searchable(sequences: Iterable[str]) -> DigitalSequenceBlock:
+    """Return the targets of searches, as `digital_block` does; those of more than `LONGEST` residues are left out."""
+    from pyhmmer import easel
+
+    given = list(sequences)
+    kept = [digital(sequence, str(i)) for i, sequence in enumerate(given) if len(sequence) <= LONGEST]
+    if len(kept) < len(given):
+        logger.warning(
+            f"{counted(len(given) - len(kept), 'sequence')} of more than {LONGEST:,} residues not searched: HMMER cannot"
+        )
+    return easel.DigitalSequenceBlock(amino(), kept)
 
 
 def digital_msa(rows: Iterable[str], match: npt.NDArray[np.bool_] | None = None, name: str = "family") -> DigitalMSA:
@@ -194,7 +214,7 @@ def phmmer(
 ) -> Iterator[Hits]:
     """Search sequences with sequences; yield the hits of each query, in the order of the queries.
 
-    Targets of several searches may be given as the result of `digital_block`.
+    Targets of several searches may be given as the result of `searchable`.
     """
     import pyhmmer
 
@@ -217,7 +237,7 @@ def hmmsearch(
 def _block(targets: Iterable[str] | DigitalSequenceBlock) -> Any:
     from pyhmmer import easel
 
-    return targets if isinstance(targets, easel.DigitalSequenceBlock) else digital_block(targets)
+    return targets if isinstance(targets, easel.DigitalSequenceBlock) else searchable(targets)
 
 
 def _hits(found: TopHits, domains: bool) -> Hits:

@@ -31,12 +31,13 @@ def forecast(survey: Survey, dimension: int, *, half: bool, per_residue: bool, f
         per_residue: one row per residue.
         format: of the table.
     """
-    rows = survey.residues if per_residue else survey.sequences
+    residue_rows = survey.residues if survey.rows is None else survey.rows
+    rows = residue_rows if per_residue else survey.sequences
     text = format.endswith(("tsv", "csv"))
     value = TEXT_BYTES if text else 2 if half else 4
     ids = survey.id_letters
     if per_residue and text:  # every row repeats the id; Parquet and Arrow store most of them as numbers
-        ids *= max(1, survey.residues // max(1, survey.sequences))
+        ids *= max(1, residue_rows // max(1, survey.sequences))
     return rows * (dimension * value + 8) + ids + (0 if text else FRAME_BYTES)
 
 

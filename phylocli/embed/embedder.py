@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 from collections import OrderedDict
@@ -133,6 +134,15 @@ class Embedder:
             )
         self.max_tokens = self.max_tokens or MAX_TOKENS.get(self.model.device.type, MAX_TOKENS["cpu"])
         self.model.eval()
+
+    @contextlib.contextmanager
+    def reporting(self, on_batch: Callable[[int], None]) -> Iterator[None]:
+        """Call another function with the number of residues of each computed batch, until the end of the block."""
+        before, self.on_batch = self.on_batch, on_batch
+        try:
+            yield
+        finally:
+            self.on_batch = before
 
     @property
     def dimension(self) -> int:

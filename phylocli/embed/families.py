@@ -17,15 +17,12 @@ from phylocli.formats import Sequence, read_families
 from phylocli.formats.embeddings import unit
 from phylocli.formats.family import Family
 from phylocli.formats.nucleotides import OTHER_MODEL, NucleotideCheck
-from phylocli.formats.sequences.fasta import DuplicatePolicy, OnDuplicate, shorten
+from phylocli.formats.sequences.fasta import DuplicatePolicy, OnDuplicate, policy_report, shorten
 from phylocli.formats.streams import PathLike, recording_inputs
 
 FloatArray = npt.NDArray[np.float32]
 
 Places = npt.NDArray[np.int64]
-
-_MEMBERS = 256
-"""Members whose residue embeddings are in memory at a time."""
 
 
 def embed_families(families: Iterable[Family], embedder: Embedder) -> Iterator[tuple[list[str], list[int], FloatArray, int]]:
@@ -52,7 +49,7 @@ def embed_families(families: Iterable[Family], embedder: Embedder) -> Iterator[t
         >>> len(names), vectors.shape
         (14, (14, 1024))
     """
-    for block in windows(families, 64 * embedder.max_tokens, _residues):
+    for block in windows(families, 64 * embedder.max_tokens, residues_of):
         members = [members_of(family, embedder.model.alphabet) for family in block]
         letters = [residues for of in members for residues in of]
         starts = np.cumsum([0, *map(len, members[:-1])])
@@ -71,13 +68,13 @@ def embed_family_residues(families: Iterable[Family], embedder: Embedder) -> Ite
     for family in families:
         members = members_of(family, embedder.model.alphabet)
         residues = residues_in_blocks(members, embedder)
-        yield Sequence(family.label, members[0], where=family.where), column_means(family, residues)
+        yield Sequence(family.label, members[0], family.description, family.where), column_means(family, residues)
 
 
 def residues_in_blocks(sequences: SequenceOf[str], embedder: Embedder) -> Iterator[FloatArray]:
     """Yield the residue embeddings of each sequence, (L, D), in bounded memory."""
-    for start in range(0, len(sequences), _MEMBERS):
-        yield from embedder.residues(sequences[start : start + _MEMBERS])
+    for block in windows(sequences, 4 * embedder.max_tokens, len):
+        yield from embedder.residues(block)
 
 
 def places_in_first(family: Family) -> list[Places]:
@@ -136,7 +133,7 @@ def means_and_counts(places: Iterable[Places], values: Iterable[FloatArray]) -> 
     return (total / count[:, None]).astype(np.float32), count
 
 
-def _residues(family: Family) -> int:
+def residues_of(family: Family) -> int:
     """Return the number of residues of all members."""
     return sum(len(row) - row.count("-") - row.count(".") for row in family.rows)
 
@@ -160,7 +157,7 @@ def members_of(family: Family, alphabet: str) -> list[str]:
 def _length(family: Family) -> int:
     if family.aligned:
         return int(family.match_columns().sum())
-    return round(_residues(family) / len(family))
+    return round(residues_of(family) / len(family))
 
 
 def read_all_families(
@@ -168,8 +165,17 @@ def read_all_families(
     *,
     on_duplicate: OnDuplicate = "error",
     letters: str = "protein",
+    report: bool = True,
 ) -> Iterator[Family]:
     """Yield the families of files, whose names must be unique, as must be the ids of members within a family.
+
+    A name becomes an id, so white space in it, as in that of a file, is replaced by `_`.
+
+    Args:
+        sources: files, or None for standard input.
+        on_duplicate: of names, and of ids within a family.
+        letters: the alphabet.
+        report: log the families that were dropped or renamed.
 
     Raises:
         BadInputError: two families of one name, or a file that cannot be read.
@@ -178,9 +184,11 @@ def read_all_families(
     check = NucleotideCheck(letters, OTHER_MODEL)
     for source in sources:
         for family in check.families(read_families(source, on_duplicate=on_duplicate)):
-            name = policy.accept(family.label, family.where or family.label)
+            name = policy.accept("_".join(family.label.split()), family.where or family.label)
             if name is not None:
                 yield family if name == family.label else replace(family, accession=name)
+    if report:
+        policy_report(policy)
 
 
 def survey_families(
@@ -189,14 +197,16 @@ def survey_families(
     """Scan files of families, and return the number of families and of residues; None for pipes and URLs. See `survey`.
 
     Raises:
-        BadInputError: as `read_all_families`.
+        BadInputError: as `read_all_families` and `members_of`.
     """
     if not are_files(sources):
         return None
-    families = residues = names = 0
+    families = residues = names = rows = 0
     with recording_inputs():
         for family in read_all_families(sources, on_duplicate=on_duplicate, letters=letters):
+            members = members_of(family, letters)
             families += 1
-            residues += _residues(family)
+            residues += sum(map(len, members))
+            rows += len(members[0])
             names += len(family.label)
-    return Survey(families, residues, names)
+    return Survey(families, residues, names, rows=rows)

@@ -24,12 +24,21 @@ Sources = PathLike | SequenceOf[PathLike | None] | None
 
 @dataclass(frozen=True)
 class Survey:
-    """The size of the input: numbers of sequences, of residues, of letters of ids, and its checksum."""
+    """The size of the input.
+
+    Attributes:
+        sequences: number of sequences, or of families.
+        residues: number of residues that are embedded.
+        id_letters: number of letters of ids.
+        checksum: of ids and residues.
+        rows: rows of a table of residues, if not one for each: of families, one for each residue of the first member.
+    """
 
     sequences: int
     residues: int
     id_letters: int
     checksum: str = ""
+    rows: int | None = None
 
 
 class Checksum:

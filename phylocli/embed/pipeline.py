@@ -206,7 +206,9 @@ def _one_table(
         check_space(output, _forecast(known, maker, format))
     with Meter(known) as meter, TableWriter(output, maker.schema(), format) as writer:
         if maker.per_family:
-            families = read_all_families(sources, on_duplicate=on_duplicate, letters=maker.model.alphabet)
+            families = read_all_families(
+                sources, on_duplicate=on_duplicate, letters=maker.model.alphabet, report=known is None
+            )
             tables = maker.family_tables(families, meter.computed)
         else:
             sequences = read_sequences(

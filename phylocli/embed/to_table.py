@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ import numpy.typing as npt
 
 from phylocli.core.errors import BadInputError
 from phylocli.embed.embedder import Embedder, embed_residues, embed_sequences, table_metadata
-from phylocli.embed.families import embed_families, embed_family_residues
+from phylocli.embed.families import embed_families, embed_family_residues, residues_of
 from phylocli.formats import Sequence
 from phylocli.formats.family import Family
 from phylocli.formats.sequences.fasta import shorten
@@ -90,10 +91,18 @@ class Tabulator:
     def family_tables(
         self, families: Iterable[Family], on_batch: Callable[[int], None] | None = None
     ) -> Iterator[tuple[pa.Table, int, int]]:
-        """Yield (rows, number of families, number of residues) of families; otherwise as `tables`."""
+        """Yield (rows, number of families, number of residues of all members) of families; otherwise as `tables`."""
         embedder = Embedder(self.model, self.layer, self.max_tokens, on_batch=on_batch)
         if self.per_residue:
-            yield from self._residue_rows(embed_family_residues(families, embedder))
+            sizes: deque[int] = deque()
+
+            def counted() -> Iterator[Family]:
+                for family in families:
+                    sizes.append(residues_of(family))
+                    yield family
+
+            for table, count, _ in self._residue_rows(embed_family_residues(counted(), embedder)):
+                yield table, count, sum(sizes.popleft() for _ in range(count))
             return
         schema = self.schema()
         for names, lengths, values, residues in embed_families(families, embedder):

@@ -13,12 +13,13 @@ from typing import Any
 
 from phylocli.config.homologs import HomologsConfig
 from phylocli.core import console
-from phylocli.core.errors import BadInputError
+from phylocli.core.errors import BadInputError, UsageError
 from phylocli.core.words import counted
 from phylocli.formats import Sequences, as_sequences, read_sequences, stockholm
 from phylocli.formats.family import Family
 from phylocli.formats.nucleotides import TRANSLATE, NucleotideCheck
 from phylocli.formats.sequences.fasta import Sequence
+from phylocli.formats.streams import STDIO
 from phylocli.homologs.alignments import chosen, family_of
 from phylocli.homologs.engines import mmseqs, phmmer
 
@@ -58,24 +59,29 @@ def find_homologs(
         ('query', 6)
     """
     config = HomologsConfig.of(config, options)
+    sequences = STDIO if sequences is None else sequences
+    database = STDIO if database is None else database
+    if isinstance(sequences, str) and sequences == STDIO == database:
+        raise UsageError("standard input cannot be both the sequences and the database", fix="name a file for one of them")
     engine = ENGINES[config.engine]
     note = f"homologs {engine.describe(config)}, {counted(config.rounds, 'round')}, E ≤ {config.evalue:g}"
-    known = list(_proteins(database, config, None))
+    known = list(_proteins(database, config, None, "give a database of proteins"))
     if not known:
         raise BadInputError("the database has no sequences", fix="give a file of proteins among which homologs may be")
-    queries = _proteins(sequences, config, config.code)
+    queries = _proteins(sequences, config, config.code, TRANSLATE)
     first = next(queries, None)
     if first is None:
         raise BadInputError("there are no sequences to find homologs of", fix="give at least one sequence")
     return _found(itertools.chain([first], queries), known, engine, config, note)
 
 
-def _proteins(source: Sequences | None, config: HomologsConfig, genetic_code: int | None) -> Iterator[Sequence]:
-    if source is None or isinstance(source, str | os.PathLike):
+def _proteins(source: Sequences, config: HomologsConfig, genetic_code: int | None, otherwise: str) -> Iterator[Sequence]:
+    """Yield the sequences of an input; `otherwise` is the fix in the warning about nucleotides."""
+    if isinstance(source, str | os.PathLike):
         found = read_sequences(source, on_duplicate=config.on_duplicate, genetic_code=genetic_code)
     else:
         found = as_sequences(source, genetic_code=genetic_code)
-    for sequence in NucleotideCheck("protein", TRANSLATE).sequences(found):
+    for sequence in NucleotideCheck("protein", otherwise).sequences(found):
         stockholm.check_id(sequence.id, sequence.where)
         yield sequence
 

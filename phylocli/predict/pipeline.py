@@ -28,7 +28,7 @@ from phylocli.formats.family import Family
 from phylocli.formats.output_formats import FASTA, format_by_suffix
 from phylocli.formats.provenance import write_sidecar
 from phylocli.formats.sequences import fasta
-from phylocli.formats.streams import PathLike, file_sha256, open_output
+from phylocli.formats.streams import STDIO, PathLike, file_sha256, open_output
 from phylocli.formats.tables import TableWriter, predictions_schema
 from phylocli.models.heads import find_head
 from phylocli.models.model import Model
@@ -207,7 +207,8 @@ def _of_families(families: Iterable[Family], model: Model, method: _Method, max_
     for family in families:
         members = members_of(family, model.alphabet)
         probabilities = method.predict(members, residues_in_blocks(members, embedder), family)
-        yield Prediction(Sequence(family.label, members[0], where=family.where), method.letters, probabilities)
+        first = Sequence(family.label, members[0], family.description, family.where)
+        yield Prediction(first, method.letters, probabilities)
 
 
 def predict_file(
@@ -246,6 +247,10 @@ def predict_file(
 
     config = PredictConfig.of(config, options)
     format = _format(output, config)
+    if confidence is not None and str(confidence) == STDIO and (output is None or str(output) == STDIO):
+        raise UsageError(
+            "the table and the predictions cannot both go to standard output", fix="name a file for one of them"
+        )
     limit_threads(config.threads)
     embedder = load_model(model, config.device)
     method = _method(config.what, embedder.model)
@@ -267,7 +272,8 @@ def predict_file(
     parameters = {**config.to_parameters(), "model": embedder.model.fingerprint}
     if method.file is not None:
         parameters["residue_predictor"] = file_sha256(method.file)  # the fingerprint is that of the model's weights
-    write_sidecar(output, "predict", parameters)
+    for written in (output, confidence):
+        write_sidecar(written, "predict", parameters)
     logger.info(f"{counted(count, 'sequence')}: {find_head(HEAD_OF[config.what]).title}")
     return count
 

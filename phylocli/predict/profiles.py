@@ -1,4 +1,4 @@
-"""Profiles predicted from one sequence, in the formats of HMMER and PSI-BLAST."""
+"""Predicted profiles, in the formats of HMMER and PSI-BLAST."""
 
 from __future__ import annotations
 

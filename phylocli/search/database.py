@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from phylocli.core.errors import BadInputError
 from phylocli.formats.embeddings import EmbeddingTable, read_embeddings, unit
+from phylocli.formats.embeddings.table import checked_vectors
 from phylocli.formats.streams import PathLike
 from phylocli.formats.tables.columns import ColumnOptions
 
@@ -31,10 +32,11 @@ def open_table(source: PathLike | EmbeddingTable, options: ColumnOptions = Colum
     """
     if not isinstance(source, EmbeddingTable):
         table = read_embeddings(source, options, normalised=True)
-    elif source.unit:
-        table = source
+    elif source.vectors is None:
+        table = replace(source, unit=True)
     else:
-        table = replace(source, vectors=None if source.vectors is None else unit(source.vectors), unit=True)
+        vectors = checked_vectors(source.vectors, source.name, lambda row: source.ids[row])
+        table = source if source.unit else replace(source, vectors=unit(vectors), unit=True)
     if table.residues is not None:
         raise BadInputError(
             f"{table.name} contains residue embeddings", fix="search sequence embeddings: embed without --per-residue"

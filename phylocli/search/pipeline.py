@@ -91,7 +91,8 @@ def search(
         model: name or folder of the model; None: found by the fingerprint in the table, or `default` if both queries and
             targets are sequences.
         sequences: the target sequences, or a mapping from id to sequence, for `rerank` and `align` if the targets are a
-        table. **options: fields of `SearchConfig`.
+            table.
+        **options: fields of `SearchConfig`.
 
     Returns:
         The columns of `tables.hits_schema()`: `query`, `target`, `rank`, `cosine`, `evalue`, with `smooth` the cosine of the
@@ -335,7 +336,7 @@ class _Search:
                         fix="give the queries as FASTA",
                     )
             smoothing = Smoothing(table, config.smooth, aligner=aligner)
-            smoothed = smoothing(vectors, own, self.queries.letters, self.queries.ids)
+            smoothed = smoothing(vectors, self.queries.letters, self.queries.ids)
             wider = min(k + config.smooth + 1, len(table))  # mutual neighbours become equal
             found = smoothing.nearest(vectors, smoothed, wider, leave_out=own, least=self._least(self.targets.background))
             cosines = cosines_of(vectors, table, found.rows)

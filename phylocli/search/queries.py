@@ -54,11 +54,14 @@ def embed_queries(source: Sequences, embedder: Embedder, genetic_code: int | Non
     """
     check = NucleotideCheck(embedder.model.alphabet, TRANSLATE)
     found = list(check.sequences(as_sequences(source, embedder.model.alphabet, genetic_code)))
+    if not found:
+        raise BadInputError("there are no queries", fix="give at least one sequence")
     letters = [sequence.residues for sequence in found]
-    with console.progress_task("embedding queries", sum(map(len, letters)), unit="residues") as bar:
-        embedder.on_batch = bar.advance
+    with (
+        console.progress_task("embedding queries", sum(map(len, letters)), unit="residues") as bar,
+        embedder.reporting(bar.advance),
+    ):
         vectors = unit(embedder.pooled(letters))
-    embedder.on_batch = None
     return Queries([sequence.id for sequence in found], vectors, letters)
 
 

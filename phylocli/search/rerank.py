@@ -16,10 +16,10 @@ import numpy.typing as npt
 
 from phylocli.config.search import SearchConfig
 from phylocli.core.errors import BadInputError
-from phylocli.formats import Sequences, as_sequences, read_sequences
+from phylocli.formats import Sequence, Sequences, as_sequences, read_sequences
 from phylocli.formats.sequences.fasta import shorten
 from phylocli.formats.streams import PathLike
-from phylocli.hmmer import SearchOptions, phmmer
+from phylocli.hmmer import LONGEST, SearchOptions, phmmer
 from phylocli.search.alignment import Comparison, Path, StandardisedCosine, align_residues, residue_paths
 from phylocli.search.database import FloatArray, unit
 from phylocli.search.local_alignment import INCLUDED, LocalAlignment
@@ -37,7 +37,7 @@ KEPT_BYTES = 512 << 20
 """Size of the cache of residue embeddings in bytes."""
 
 MOST_CELLS = 10**8
-"""Maximum product of the lengths of two proteins that phmmer aligns: its memory is about 24 bytes times that."""
+"""Maximum product of the lengths of two proteins that are aligned: memory is about 24 bytes times that."""
 
 ALIGNED = 256
 """Number of hits whose residues are embedded at once."""
@@ -54,16 +54,16 @@ def read_residues(
 
     Args:
         ids: the ids.
-        source: sequences, or a mapping from id to unaligned sequence in upper case, which is not validated again.
+        source: sequences, or a mapping from id to sequence.
         genetic_code: the genetic code for the translation of coding DNA; None: the sequences are proteins.
         report: see `read_sequences`.
 
     Raises:
-        BadInputError: an id is missing.
+        BadInputError: an id is missing, or a letter of a mapping is not a residue.
     """
     wanted = set(ids)
     if isinstance(source, Mapping):
-        name, found = "sequences", {item: source[item] for item in wanted if item in source}
+        name, found = "sequences", {item: Sequence(item, source[item]).unaligned() for item in wanted if item in source}
     else:
         if isinstance(source, str | os.PathLike):
             name = str(source)
@@ -101,7 +101,11 @@ def align(query: str, targets: SequenceOf[str], rows: int) -> tuple[Floats, Floa
 
 def _alignable(query: str, targets: SequenceOf[str]) -> npt.NDArray[np.int64]:
     """Return the indices of the targets that phmmer aligns with a query."""
-    return np.array([i for i, target in enumerate(targets) if 0 < len(query) * len(target) <= MOST_CELLS], dtype=np.int64)
+    return np.flatnonzero([_fits(query, of) and max(len(query), len(of)) <= LONGEST for of in targets])
+
+
+def _fits(query: str, target: str) -> bool:
+    return 0 < len(query) * len(target) <= MOST_CELLS
 
 
 def align_domains(query: str, targets: SequenceOf[str], rows: int) -> list[list[LocalAlignment]]:
@@ -163,10 +167,10 @@ class ResidueScores:
 
     def __call__(self, query: str, targets: SequenceOf[str], *, backwards: bool = True) -> tuple[Floats, Floats]:
         """Return the scores of the best local alignments of a query with each target, (k,), in order and backwards; see
-        `align_residues`."""
+        `align_residues`. Those of pairs of more than `MOST_CELLS` residues times residues are NaN."""
         own = self._residues([query])[0]
-        distinct = list(dict.fromkeys(targets))
-        found: dict[str, tuple[float, float]] = {}
+        found = dict.fromkeys(targets, (math.nan, math.nan))
+        distinct = [target for target in found if _fits(query, target)]
         for start in range(0, len(distinct), ALIGNED):
             part = distinct[start : start + ALIGNED]
             scores, chance = align_residues(own, self._residues(part), self.comparison, backwards=backwards)
@@ -177,10 +181,13 @@ class ResidueScores:
     def paths(self, query: str, targets: SequenceOf[str], least: FloatArray) -> list[list[Path]]:
         """Return the local alignments of a query with each target: the best, and others of at least a score (k,)."""
         own = self._residues([query])[0]
-        found: list[list[Path]] = []
-        for start in range(0, len(targets), ALIGNED):
-            part = slice(start, start + ALIGNED)
-            found += residue_paths(own, self._residues(targets[part]), self.comparison, least[part])
+        found: list[list[Path]] = [[] for _ in targets]
+        places = np.flatnonzero([_fits(query, target) for target in targets])
+        for start in range(0, len(places), ALIGNED):
+            part = places[start : start + ALIGNED]
+            paths = residue_paths(own, self._residues([targets[i] for i in part]), self.comparison, least[part])
+            for index, of in zip(part.tolist(), paths, strict=True):
+                found[index] = of
         return found
 
     def coordinates(self, sequences: SequenceOf[str]) -> list[FloatArray]:
@@ -302,5 +309,5 @@ class Reranking:
         found = self.by_residues.alignments(query, targets, scored)
         if not self.config.align:
             return found
-        better = scores["align_evalue"] <= scores["residues_evalue"]
+        better = np.isnan(scores["residues_evalue"]) | (scores["align_evalue"] <= scores["residues_evalue"])
         return [theirs if b else ours for b, theirs, ours in zip(better, by_phmmer, found, strict=True)]

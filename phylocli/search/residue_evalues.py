@@ -63,6 +63,11 @@ class ResidueEvalues:
     def __init__(self, aligner: ResidueScores, background: Background | None, rows: int) -> None:
         self.aligner, self._background, self._rows = aligner, background, rows
 
+    @property
+    def has_evalues(self) -> bool:
+        """Whether there is a background."""
+        return self._background is not None
+
     def __call__(self, query: str, vector: FloatArray, targets: SequenceOf[str]) -> Scored:
         """Align a query with its hits.
 
@@ -75,7 +80,10 @@ class ResidueEvalues:
         if self._background is None:
             return Scored(scores, np.full(len(targets), np.nan), np.zeros(len(targets)), None)
         unrelated = self._background.nearest(vector, ALIGNED)
-        null = fit_gumbel(self.aligner(query, unrelated, backwards=False)[0], cells(query, unrelated), CENSORED)
+        chance = self.aligner(query, unrelated, backwards=False)[0]
+        if np.isnan(chance).any():  # the query is too long to be aligned with them
+            return Scored(scores, np.full(len(targets), np.nan), np.zeros(len(targets)), None)
+        null = fit_gumbel(chance, cells(query, unrelated), CENSORED)
         sizes = cells(query, targets)
         excess = self.aligner.comparison.composition * np.maximum(backwards - null.means(sizes), 0)
         evalues = self._rows * np.exp(null.log_p_values(scores - excess, sizes))

@@ -116,13 +116,15 @@ def embed_targets(
     logger.info(f"embedding {known.sequences:,} targets; to embed them once for several searches: {shlex.join(command)}")
     path = folder / "targets.parquet"
     schema = embeddings_schema(embedder.dimension, metadata=embedder.metadata)
-    with Meter(known) as meter, TableWriter(path, schema, "parquet") as writer:
-        embedder.on_batch = meter.computed
+    with (
+        Meter(known) as meter,
+        TableWriter(path, schema, "parquet") as writer,
+        embedder.reporting(meter.computed),
+    ):
         sequences = read_sequences(source, letters=alphabet, report=False, genetic_code=genetic_code)
         for ids, lengths, vectors in embedder.blocks(NucleotideCheck(alphabet, TRANSLATE).sequences(sequences)):
             writer.write(sequence_rows(ids, lengths, vectors, schema))
             meter.done(len(ids), sum(lengths))
-    embedder.on_batch = None
     found = read_embeddings(path)
     found.name = name
     return found

@@ -5,9 +5,10 @@ import polars as pl
 import pytest
 
 from phylocli.core.errors import BadInputError, UsageError
-from phylocli.embed import Embedder, embed_file, families
-from phylocli.embed.families import column_means, embed_families, embed_family_residues
-from phylocli.embed.to_table import PER_FAMILY
+from phylocli.embed import Embedder, embed_file
+from phylocli.embed.disk_space import forecast
+from phylocli.embed.families import column_means, embed_families, embed_family_residues, read_all_families, survey_families
+from phylocli.embed.to_table import PER_FAMILY, Tabulator
 from phylocli.formats.embeddings import read_embeddings
 from phylocli.formats.family import Family
 from phylocli.models.model import Model
@@ -62,12 +63,49 @@ def test_insertions_are_not_averaged():
     assert found[:, 0].tolist() == [5, 6, 2, 8, 9, 10]
 
 
-def test_many_members_are_computed_in_blocks(model, monkeypatch):
+def test_many_members_are_computed_in_blocks(model):
     family = Family([f"m{i}" for i in range(9)], ["MKVLAG"] * 8 + ["MRVWLG"])
     ((_, expected),) = embed_family_residues([family], Embedder(model))
-    monkeypatch.setattr(families, "_MEMBERS", 2)
-    ((_, found),) = embed_family_residues([family], Embedder(model))
+    ((_, found),) = embed_family_residues([family], Embedder(model, max_tokens=3))  # two members at a time
     np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_sizes_count_rows_of_first_members_and_residues_of_all(model, tmp_path):
+    (tmp_path / "f.sto").write_text(STOCKHOLM)
+    size = survey_families([tmp_path / "f.sto"])
+    assert (size.sequences, size.residues, size.rows) == (2, 27, 16)
+    maker = Tabulator(model, per_residue=True, per_family=True)
+    tables = list(maker.family_tables(read_all_families([tmp_path / "f.sto"])))
+    assert [sum(numbers) for numbers in zip(*((t.num_rows, n, r) for t, n, r in tables), strict=True)] == [16, 2, 27]
+    by_default = forecast(size, 64, half=False, per_residue=True, format="parquet")
+    assert 16 * 64 * 4 < by_default < 27 * 64 * 4 + 6_000
+
+
+def test_members_are_checked_before_the_work(tmp_path):
+    for row, message in (("MK1", "MK1|'1'"), ("---", "no residues")):
+        (tmp_path / "f.sto").write_text(f"# STOCKHOLM 1.0\na MKV\nb {row}\n//\n")
+        with pytest.raises(BadInputError, match=message):
+            survey_families([tmp_path / "f.sto"])
+
+
+def test_dropped_and_renamed_families_are_said_once(model, tmp_path, caplog):
+    (tmp_path / "f.sto").write_text(STOCKHOLM.replace("F2", "F1"))
+    for policy, count, said in (("keep-first", 1, "dropped 1"), ("rename", 2, "renamed 1")):
+        caplog.clear()
+        written = embed_file(
+            tmp_path / "f.sto",
+            tmp_path / "e.parquet",
+            model=model.save(tmp_path / "m"),
+            per_family=True,
+            on_duplicate=policy,
+        )
+        assert written == count and sum(said in record.message for record in caplog.records) == 1
+
+
+def test_names_with_blanks_become_ids(tmp_path):
+    (tmp_path / "my family.fasta").write_text(">a\nMKV\n>b\nMKL\n")
+    (family,) = read_all_families([tmp_path / "my family.fasta"])
+    assert family.label == "my_family"
 
 
 def test_families_without_members_are_errors(model):

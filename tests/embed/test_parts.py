@@ -25,7 +25,7 @@ from phylocli.embed.throughput import Meter
 from phylocli.embed.to_table import Tabulator
 from phylocli.formats import Sequence
 from phylocli.formats.embeddings import read_embeddings
-from phylocli.formats.tables.parts import part_files, part_path
+from phylocli.formats.tables.parts import is_part_beyond, part_files, part_path
 from phylocli.models.device import choose_device
 from phylocli.models.model import Model
 from phylocli.search.database import open_table
@@ -369,3 +369,9 @@ def test_values_beyond_half_precision_are_an_error_only_where_it_is_asked_for(
         embed_file(source, tmp_path / "half.parquet", model=large, half=True)
     assert caught.value.fix == "leave out --half"
     assert not (tmp_path / "half.parquet").exists()
+
+
+def test_parts_are_compared_as_numbers(tmp_path: Path) -> None:
+    (tmp_path / "part-1000000.parquet").touch()
+    assert is_part_beyond(tmp_path, 1_000_000) and not is_part_beyond(tmp_path, 1_000_001)
+    assert is_part_beyond(tmp_path, 200_000)

@@ -161,3 +161,15 @@ def test_the_command_writes_families_that_embed_and_predict_read(tmp_path):
     assert runner.invoke(build(), ["homologs", GLOBINS]).exit_code == UsageError.exit_code
     fasta = ["homologs", GLOBINS, "--database", GLOBINS, "-o", str(tmp_path / "h.fasta")]
     assert runner.invoke(build(), fasta).exit_code == UsageError.exit_code
+
+
+def test_targets_that_hmmer_cannot_search_are_left_out(globins, caplog):
+    database = [Sequence("titin", globins[1].residues + "GS" * 50_000), *globins[1:3]]
+    (found,) = find_homologs(globins[:1], database, threads=1)
+    assert {name.partition("/")[0] for name in found.ids[1:]} == {s.id for s in globins[1:3]}
+    assert "1 sequence of more than 100,000 residues" in caplog.text
+
+
+def test_standard_input_is_one_of_the_two():
+    with pytest.raises(UsageError, match="both the sequences and the database"):
+        find_homologs("-", "-")

@@ -204,3 +204,11 @@ def test_predictions_of_a_family_need_an_alignment(model: Model) -> None:
         next(predict_families([Family(["a", "b"], ["MKV", "MKVL"], accession="F", aligned=False)], model))
     with pytest.raises(UsageError, match="not for families"):
         predict_file("examples/families.sto", "out.fasta", per_family=True, translate=True)
+
+
+def test_table_and_predictions_go_to_two_places(tmp_path: Path) -> None:
+    (tmp_path / "a.fasta").write_text(">a\nMKVLAG\n")
+    with pytest.raises(UsageError, match="cannot both go to standard output"):
+        predict_file(tmp_path / "a.fasta", confidence="-")
+    predict_file(tmp_path / "a.fasta", tmp_path / "s.fasta", what="ss", confidence=tmp_path / "s.tsv")
+    assert (tmp_path / "s.tsv.provenance.json").is_file()

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
-from phylocli.core.errors import UsageError
+import phylocli
+from phylocli.core.errors import BadInputError, UsageError
 from phylocli.embed import load_model
 from phylocli.formats import read_sequences
 from phylocli.formats.embeddings import EmbeddingTable
 from phylocli.search import search, search_file
 from phylocli.search import targets as search_targets
+from phylocli.search.queries import embed_queries
+from phylocli.search.rerank import read_residues
 
 
 @pytest.fixture(scope="module")
@@ -75,3 +80,23 @@ def test_what_reranking_lacks_is_named(table: EmbeddingTable) -> None:
         search(["MKTAYIAKQRQISFVKSHFSRQ"], table, rerank="residues")
     with pytest.raises(UsageError, match="needs a table in a file"):
         search(table, table, approximate=True)
+
+
+def test_no_queries_and_values_that_are_not_finite_are_errors() -> None:
+    embedder = phylocli.load_model("default")
+    calls: list[int] = []
+    embedder.on_batch = calls.append
+    with pytest.raises(BadInputError, match="there are no queries"):
+        embed_queries([], embedder)
+    embed_queries(["MKVLAG"], embedder)
+    assert embedder.on_batch == calls.append and not calls
+    table = EmbeddingTable("t", ["a", "b"], 2, {}, vectors=np.array([[1, 0], [np.nan, 1]], dtype=np.float32))
+    for source in (table, dataclasses.replace(table, unit=True)):
+        with pytest.raises(BadInputError, match="'b' has values that are not numbers"):
+            phylocli.search(source, source)
+
+
+def test_sequences_in_a_mapping_are_read_like_others() -> None:
+    assert read_residues(["a"], {"a": "mk-v.L"}) == {"a": "MKVL"}
+    with pytest.raises(BadInputError, match="a"):
+        read_residues(["a"], {"a": "MK1"})

@@ -74,7 +74,7 @@ def missing_parts(folder: PathLike, parts: int) -> list[int]:
 
 def is_part_beyond(folder: PathLike, parts: int) -> bool:
     """Return whether a part with an index ≥ `parts` exists, left over from a longer input."""
-    return any(name >= part_name(parts) for name in listing(folder) if is_part(name))
+    return any(int(name[5:-8]) >= parts for name in listing(folder) if is_part(name))
 
 
 def is_part(name: str) -> bool:

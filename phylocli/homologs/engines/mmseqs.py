@@ -38,7 +38,8 @@ def describe(config: HomologsConfig) -> str:
 
 
 def search(queries: Iterator[SequenceOf[str]], database: SequenceOf[str], config: HomologsConfig) -> Iterator[list[Homolog]]:
-    """Yield the homologs of each query, best first; see `homologs.find`."""
+    """Yield the homologs of each query: those of the first round, best first, then what each further round adds, likewise;
+    see `homologs.find`."""
     with tempfile.TemporaryDirectory(prefix="phylocli-mmseqs-") as name:
         run = mmseqs.MMseqs(Path(name), config.threads or available_cores(), _OTHERWISE)
         run.create("database", database)

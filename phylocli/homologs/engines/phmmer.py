@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from phylocli.config.homologs import HomologsConfig
 from phylocli.core.threads import available_cores
 from phylocli.formats.sequences.fasta import Sequence
-from phylocli.hmmer import Hits, SearchOptions, build_hmm, digital_block, hmmsearch, phmmer
+from phylocli.hmmer import Hits, SearchOptions, build_hmm, hmmsearch, phmmer, searchable
 from phylocli.homologs.alignments import Homolog, chosen, family_of
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def describe(config: HomologsConfig) -> str:
 
 def search(queries: Iterator[SequenceOf[str]], database: SequenceOf[str], config: HomologsConfig) -> Iterator[list[Homolog]]:
     """Yield the homologs of each query, best first; see `homologs.find`."""
-    targets = digital_block(database)
+    targets = searchable(database)
     options = SearchOptions(evalue=config.evalue, threads=config.threads or available_cores(), domains=True)
     for batch in queries:
         found = [_homologs(hits, database, config.evalue) for hits in phmmer(batch, targets, options)]

@@ -158,10 +158,10 @@ class NeighbourAligner:
                 )
         config = SearchConfig(align=by != "residues", rerank=None if by == "phmmer" else "residues")
         aligner = None if by == "phmmer" else targets.residue_alignment
-        if aligner is not None and (targets.background is None or not targets.background.sequences):
+        if aligner is not None and not aligner.has_evalues:
             raise UsageError(
                 f"smoothing by {by} needs E-values of residue alignments, which {targets.table.name} does not have",
-                why=targets.why_no_evalues or "its model is not one of proteins",
+                why=targets.why_no_evalues or "no unrelated proteins are known for its model",
                 fix="use --by phmmer (search: --smooth-by phmmer)",
             )
         self._model = None if aligner is None else targets.embedder.model
@@ -266,7 +266,7 @@ def _digest(data: bytes | memoryview) -> str:
 def _write(path: Path, found: Neighbourhoods, identity: str) -> None:
     """Write what is known, with what another run has found meanwhile."""
     theirs = _read(path, identity, report=False)
-    if theirs is not None:
+    if theirs is not None and np.array_equal(theirs.rows, found.rows):  # those at the edge differ between machines
         unknown = np.isnan(found.log_evalues)
         found.log_evalues[unknown] = theirs.log_evalues[unknown]
     arrays = {"rows": found.rows.astype(np.int32), "log_evalues": found.log_evalues}

@@ -260,7 +260,6 @@ class Smoothing:
     def __call__(
         self,
         vectors: FloatArray,
-        rows: IntArray | None = None,
         letters: SequenceOf[str] | None = None,
         names: SequenceOf[str] | None = None,
     ) -> FloatArray:
@@ -268,12 +267,10 @@ class Smoothing:
 
         Args:
             vectors: unit vectors (m, D). One that equals a row of the table becomes what the row became.
-            rows: for each, the row with the same protein, or -1; (m,).
             letters: the unaligned sequences, for neighbours by alignment; None: all vectors are those of rows.
             names: their ids, for messages.
         """
-        row = np.full(len(vectors), -1, dtype=np.int64) if rows is None else rows
-        row = np.where(row < 0, matching_rows(vectors, _table(self._before[0][0])), row)
+        row = matching_rows(vectors, _table(self._before[0][0]))
         new = np.flatnonzero(row < 0)
         found = vectors.copy() if self._aligner is not None else self._by_cosine(vectors)
         if self._aligner is not None and len(new):

@@ -15,10 +15,13 @@ from hypothesis import strategies as st
 import phylocli
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats.arrays import read_arrays
-from phylocli.formats.embeddings import EmbeddingTable
+from phylocli.formats.embeddings import EmbeddingTable, unit
+from phylocli.search import rerank
+from phylocli.search.background import background_of
 from phylocli.search.neighbourhoods import alignments
 from phylocli.search.neighbourhoods.alignments import Neighbourhoods, strongest
-from phylocli.search.rerank import align
+from phylocli.search.rerank import ResidueScores, align
+from phylocli.search.residue_evalues import ResidueEvalues
 
 Run = Callable[..., Any]
 
@@ -226,6 +229,11 @@ def test_what_another_run_has_found_is_kept(tmp_path: Path) -> None:
     assert kept is not None
     np.testing.assert_array_equal(kept.log_evalues, [[1], [2], [nan]])
     assert alignments._read(path, "other") is None
+    near = np.array([[2], [0], [0]])  # another machine, on which another row is the nearest
+    alignments._write(path, Neighbourhoods(near, np.array([[nan], [nan], [3]], dtype=np.float32)), "same")
+    kept = alignments._read(path, "same")
+    assert kept is not None
+    np.testing.assert_array_equal(kept.log_evalues, [[nan], [nan], [3]])
 
 
 def test_proteins_too_long_for_phmmer_are_not_aligned() -> None:
@@ -233,6 +241,22 @@ def test_proteins_too_long_for_phmmer_are_not_aligned() -> None:
     assert np.isnan(evalues).tolist() == [False, True] or np.isnan(evalues).all()
     assert np.isnan(bits[1])
     assert np.isnan(align("MKVLAG", [], 10)[0]).tolist() == []
+    query = "MVLSPADKTNVKAAWGKVGAHAGEYGAEALERMFLSFPTTKTYFPHF"
+    assert np.isnan(align(query, ["GS" * 50 + query + "A" * 100_000, query], 10)[0]).tolist() == [True, False]
+
+
+def test_pairs_too_large_are_not_aligned_by_residues(monkeypatch: pytest.MonkeyPatch) -> None:
+    embedder = phylocli.load_model("default")
+    aligner, query = ResidueScores(embedder), "MVLSPADKTNVKAAWGKVGAHAGEYGAEALERMFLSFPTTKTYFPHF"
+    targets = [query, query * 4, query[:40]]
+    expected, _ = aligner(query, targets)
+    monkeypatch.setattr(rerank, "MOST_CELLS", 2 * len(query) ** 2)
+    found, backwards = aligner(query, targets)
+    assert np.isnan(found).tolist() == np.isnan(backwards).tolist() == [False, True, False]
+    np.testing.assert_allclose(found[[0, 2]], expected[[0, 2]], rtol=1e-5)
+    assert [len(of) > 0 for of in aligner.paths(query, targets, np.full(3, np.inf, dtype=np.float32))] == [True, False, True]
+    evalues = ResidueEvalues(aligner, background_of(embedder), 10)(query, unit(embedder.pooled([query]))[0], targets)
+    assert np.isnan(evalues.evalues).all(), "unrelated proteins are too long for this limit"
 
 
 def test_errors(globins: EmbeddingTable, letters: dict[str, str], tmp_path: Path) -> None:

@@ -195,3 +195,11 @@ def test_search_ranks_by_smoothed_cosines_and_keeps_the_evalues(examples: Path) 
     smoothed = smooth_embeddings(db)
     with pytest.raises(UsageError, match="smoothed before"):
         phylocli.search(smoothed, smoothed, smooth=5)
+
+
+def test_a_query_is_not_the_row_of_its_name() -> None:
+    """A mutant may have the id of an unrelated row: `exclude_self` leaves that row out, and the query stays what it is."""
+    vectors = np.random.default_rng(0).normal(size=(40, 16))
+    mutant = table(vectors[7:8] + 0.05 * vectors[8:9], ["p000"])
+    found = phylocli.search(mutant, table(vectors), number=3, smooth=5, exclude_self=True)["target"].to_list()
+    assert found[0] == "p007" and "p000" not in found
