@@ -1,4 +1,4 @@
-"""Predict 3Di letters, secondary structure or profiles from single sequences."""
+"""Predict 3Di letters, secondary structure or profiles from sequences or aligned families."""
 
 from __future__ import annotations
 

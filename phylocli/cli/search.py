@@ -64,8 +64,8 @@ def command(
     model and the number of targets. Hits far below 1 are unlikely to be due to chance.
 
     --rerank residues finds many more homologs: it aligns the hits, and residues_evalue is the number of unrelated targets
-    expected to be as similar and to align as well. --align does so with phmmer. With both, both_evalue is the smaller of the
-    two, doubled. Aligned hits have positions, identity and bits; --format m8 writes them as BLAST does.
+    expected to align as well by chance. --align does so with phmmer. With both, both_evalue is the smaller of the two,
+    doubled. Aligned hits have positions, identity and bits; --format m8 writes them as BLAST does.
 
     With a model of several modalities (train --modalities), a table of its sequence embeddings is searched by --text, or by
     queries of another --modality; such hits have no E-values.

@@ -19,7 +19,7 @@ EXAMPLES = [
     "phylocli embed query.fasta --format parquet | phylocli smooth - --among db.parquet -o query.smooth.parquet",
     "phylocli search query.smooth.parquet db.smooth.parquet > hits.tsv",
     "phylocli smooth emb.parquet -k 5 | phylocli cluster - > clusters.tsv",
-    "phylocli smooth db.parquet --by both -k 20 --sequences db.fasta -o db.smooth.parquet",
+    "phylocli smooth db.parquet --by both --sequences db.fasta -o db.smooth.parquet",
 ]
 
 
@@ -72,7 +72,7 @@ def command(
         logger.warning(
             f"{output}: {kind} does not record that embeddings have been smoothed; for a search write Parquet or Arrow"
         )
-    write_sidecar(output, "smooth", {**config.to_parameters(), "among": among})
+    write_sidecar(output, "smooth", {**config.to_parameters(), "neighbours": config.kept, "among": among})
     logger.info(f"{counted(len(found), 'smoothed embedding')}" + (f": {output}" if output is not None else ""))
 
 

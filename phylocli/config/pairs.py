@@ -59,7 +59,7 @@ class SamplingConfig(Config):
     max_identity: Annotated[Fraction, Cli(metavar="P", panel=FILTERS)] = 1.0
     """Maximum sequence identity in the alignment."""
     min_coverage: Annotated[Fraction, Cli(metavar="P", panel=FILTERS)] = 0.0
-    """Minimum fraction of columns in which both sequences have a residue."""
+    """Minimum number of columns with a residue in both rows, as a fraction of the residues of the row that has more."""
     alphabet: Annotated[Alphabet, Cli(panel=FILTERS)] = "protein"
     """Alphabet in which aligned rows are compared."""
 

@@ -135,7 +135,7 @@ def smooth_embeddings(
             config = config.undivided(
                 UsageError("--jobs and --cluster divide alignments only", fix="add --by both, or give --threads instead")
             )
-        smoothing = Smoothing(source, config.neighbours, config.rounds, keep=asked is not None, aligner=aligner)
+        smoothing = Smoothing(source, config.kept, config.rounds, keep=asked is not None, aligner=aligner)
         found = smoothing.vectors if asked is None else smoothing(asked.vectors, letters=letters, names=table.ids)
         metadata = {**table.metadata, **smoothing.metadata}
         return replace(table, vectors=found, files=[], unit=True, metadata=metadata, lengths=_lengths(table))

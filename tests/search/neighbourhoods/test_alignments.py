@@ -125,8 +125,11 @@ def test_evalues_are_kept_beside_the_table(
     again = phylocli.smooth_embeddings(db, by="phmmer", neighbours=5, sequences=sequences)
     assert not calls and not np.array_equal(again.numpy(), first.numpy())
     np.testing.assert_array_equal(phylocli.smooth_embeddings(db, by="phmmer", sequences=letters).numpy(), first.numpy())
-    hits = phylocli.search(db, db, smooth=10, smooth_by="phmmer", sequences=sequences, number=45)
+    hits = phylocli.search(db, db, smooth=20, smooth_by="phmmer", sequences=sequences, number=45)
     assert not calls and set(hits.columns) >= {"smoothed", "cosine", "evalue"}
+    same = phylocli.smooth_embeddings(db, by="phmmer", neighbours=20, sequences=letters)
+    np.testing.assert_array_equal(same.numpy(), first.numpy())  # the default
+    assert phylocli.smooth_embeddings(db).metadata == phylocli.smooth_embeddings(db, neighbours=10).metadata
     tables = first, first
     apart = phylocli.search(*tables, number=45)
     np.testing.assert_allclose(hits["smoothed"], apart["cosine"], atol=2e-6)
