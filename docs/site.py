@@ -1,4 +1,5 @@
-"""What the site needs beyond the pages: README, CHANGELOG and the examples' page, and links out of docs/ to the repository.
+"""What the site needs beyond the pages: README, CHANGELOG and the examples' page, links out of docs/ to the repository, and
+code with `|` in tables.
 
 mkdocs calls these functions (`hooks` of .mkdocs.yml).
 """
@@ -15,6 +16,7 @@ from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[1]
 ELSEWHERE = {"README.md": "index.md", "CHANGELOG.md": "changelog.md", "examples/README.md": "examples.md"}
+CODE = re.compile(r"<code>[^<]*</code>")
 LINK = re.compile(r"(\]\()(?![a-z]+:|#)([^)\s#]+)")
 
 
@@ -40,3 +42,10 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         return match[0]  # mkdocs reports it
 
     return LINK.sub(moved, markdown)
+
+
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Show `|` in code in a table, which has to be written with a backslash: GitHub removes it, Python-Markdown does not."""
+    return re.sub(
+        r"<td>.*?</td>", lambda cell: CODE.sub(lambda code: code[0].replace(r"\|", "|"), cell[0]), html, flags=re.S
+    )

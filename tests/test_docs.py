@@ -57,8 +57,10 @@ def test_the_site_builds_without_warnings_and_loads_nothing_from_elsewhere(tmp_p
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    assert r"cosine|phmmer" in (tmp_path / "search.html").read_text(encoding="utf-8")
     for page in tmp_path.rglob("*.html"):
         text = page.read_text(encoding="utf-8")
+        assert r"\|" not in "".join(re.findall(r"<td>.*?</td>", text, re.DOTALL)), page
         loaded = re.findall(
             r"<(?:script|img|iframe)[^>]*\ssrc=\"?([^\s\">]+)|<link[^>]*stylesheet[^>]*href=\"?([^\s\">]+)", text
         )

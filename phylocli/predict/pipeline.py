@@ -253,8 +253,7 @@ def predict_file(
         )
     limit_threads(config.threads)
     embedder = load_model(model, config.device)
-    method = _method(config.what, embedder.model)
-    predictions = _of_file(expand(sources), embedder.model, method, config)
+    method, predictions = _of_file(expand(sources), embedder.model, config)
     count = 0
     with contextlib.ExitStack() as stack:
         stream = stack.enter_context(open_output(output))
@@ -279,12 +278,12 @@ def predict_file(
 
 
 def _of_file(
-    sources: SequenceOf[PathLike | None], model: Model, method: _Method, config: PredictConfig
-) -> Iterator[Prediction]:
-    """Return the predictions for files.
+    sources: SequenceOf[PathLike | None], model: Model, config: PredictConfig
+) -> tuple[_Method, Iterator[Prediction]]:
+    """Return how states are predicted, and the predictions for files.
 
     Raises:
-        UsageError: --translate with families.
+        UsageError: the model has no such head, or --translate with families.
         BadInputError: there are no sequences.
     """
     items: Iterator[Family] | Iterator[Sequence]
@@ -298,9 +297,9 @@ def _of_file(
     if first is None:
         raise BadInputError("there are no sequences to predict from", fix="give at least one sequence")
     given: Any = itertools.chain([first], items)
-    if config.per_family:
-        return _of_families(given, model, method, config.max_tokens)
-    return _of_sequences(given, model, method, config.max_tokens)
+    method = _method(config.what, model)
+    of = _of_families if config.per_family else _of_sequences
+    return method, of(given, model, method, config.max_tokens)
 
 
 def _format(output: PathLike | None, config: PredictConfig) -> str:
