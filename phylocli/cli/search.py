@@ -71,7 +71,8 @@ def command(
     queries of another --modality; such hits have no E-values.
 
     --smooth finds more distant relatives: it ranks by vectors averaged with their neighbours among the targets. Those by
-    alignment (--smooth-by both) have the highest sensitivity for families and superfamilies; the alignments of a table are kept beside it.
+    alignment (--smooth-by both) have the highest sensitivity for families and superfamilies; the alignments of a table are
+    kept beside it.
 
     The search is exact, and equal hits are in the order of the targets, unless --approximate or --quantise is given.
     """
