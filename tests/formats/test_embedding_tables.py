@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import tracemalloc
 import zipfile
@@ -21,7 +22,16 @@ from pyarrow import feather
 
 from phylocli.core.errors import BadInputError, PhylocliError, UsageError
 from phylocli.formats.embeddings import EmbeddingTable, read_embeddings, unit
-from phylocli.formats.tables import TableFormat, TableWriter, embeddings_schema, labels_schema, read_table
+from phylocli.formats.streams import OutputError
+from phylocli.formats.tables import (
+    TableFormat,
+    TableWriter,
+    array_files,
+    embeddings_schema,
+    labels_schema,
+    read_table,
+    write_table,
+)
 from phylocli.formats.tables.columns import ColumnOptions
 from phylocli.probe.inputs.labels import read_labels
 from phylocli.probe.labels import write_labels
@@ -155,6 +165,19 @@ def test_files_of_arrays_are_the_same_bytes_each_time_and_none_after_an_error(tm
     with pytest.raises(AssertionError, match="on purpose"):
         write(tmp_path / f"c.{suffix}", fail=True)
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_ids_of_an_npy_file_stay_if_the_array_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    schema, frame = embeddings_schema(1), pl.DataFrame({"id": ["a"], "length": [1], "embedding": [[1.0]]})
+    write_table(frame, tmp_path / "t.npy", schema)
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setitem(array_files.WRITERS, "npy", fail)
+    with pytest.raises(OutputError, match="no space left"):
+        write_table(frame.with_columns(id=pl.lit("b")), tmp_path / "t.npy", schema)
+    assert (tmp_path / "t.ids.txt").read_text() == "a\n"
 
 
 def test_an_npy_file_without_its_ids_says_where_they_belong(tmp_path: Path) -> None:

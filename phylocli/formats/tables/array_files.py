@@ -120,10 +120,11 @@ class ArrayWriter:
         arrays = {f"{name}s": self._array(others, name) for name in self._schema.names if name != self._vectors}
         arrays[f"{self._vectors}s"] = mapped
         metadata = {k.decode(): v.decode() for k, v in (self._schema.metadata or {}).items()}
-        if self._format == "npy":
-            write_text(ids_beside(self._target), "".join(f"{name}\n" for name in arrays["ids"]))
-        with atomic_path(self._target) as part, part.open("w+b") as stream:
-            WRITERS[self._format](stream, arrays, metadata)
+        with atomic_path(self._target) as part:
+            with part.open("w+b") as stream:
+                WRITERS[self._format](stream, arrays, metadata)
+            if self._format == "npy":  # only now: after an error, those of an earlier file stay beside it
+                write_text(ids_beside(self._target), "".join(f"{name}\n" for name in arrays["ids"]))
 
     @staticmethod
     def _array(table: pa.Table, name: str) -> npt.NDArray[Any]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import os
 from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Self, get_args
 
 from phylocli.core.errors import UsageError, unknown_name
 from phylocli.formats.output_formats import format_by_suffix
@@ -91,8 +92,29 @@ def _plain(schema: pa.Schema) -> pa.Schema:
     return pa.schema(list(fields), metadata=schema.metadata)
 
 
+_CUT = b"\xff\xff\xff\xff\x40\x00\x00\x00"
+"""The beginning of an Arrow message that does not follow: without a mark, the end of the bytes is the end of a stream."""
+
+
+class _Output(io.RawIOBase):
+    """What libraries write a table to. Once it is cut off, the rest is lost: they complete a table even when deleted."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        super().__init__()
+        self._stream = stream
+        self.is_cut = False
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any, /) -> int:
+        return len(data) if self.is_cut else self._stream.write(data)
+
+
 class TableWriter:
     """Context manager that writes a table atomically, batch by batch, in bounded memory.
+
+    After an error, a file is not written, and Parquet and Arrow on standard output or in a pipe are not valid.
 
     TSV is written without quoting: values must not contain tabs or line ends.
 
@@ -107,8 +129,6 @@ class TableWriter:
     """
 
     def __init__(self, target: PathLike | None, schema: pa.Schema, format: TableFormat | None = None) -> None:
-        import contextlib
-
         self.schema = schema
         self._vectors = _vector_column(schema)
         known = TABLES if self._vectors is None else EMBEDDINGS
@@ -120,12 +140,10 @@ class TableWriter:
         self._stack = contextlib.ExitStack()
         self._writer: Any = None
         self._stream: Any = None
+        self._output: _Output | None = None
         self._headed = False
 
     def __enter__(self) -> Self:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
         on_disk = self._target is not None and is_file(self._target)
         if self.format in array_files.WRITERS:
             assert self._vectors is not None
@@ -141,18 +159,13 @@ class TableWriter:
             self._stream = self._stack.enter_context(path.open("wb"))
         else:
             self._stream = self._stack.enter_context(open_output(self._target))
-        try:
-            if self.format == "parquet":
-                self._writer = pq.ParquetWriter(self._stream, self.schema, compression="zstd", write_page_checksum=True)
-            elif self.format == "arrow":
-                as_file = on_disk and suffix_of(str(self._target)) != ".arrows"
-                if as_file:  # a file has one dictionary per column, but each batch has its own
-                    self.schema = _plain(self.schema)
-                self._writer = (pa.ipc.new_file if as_file else pa.ipc.new_stream)(self._stream, self.schema)
-        except BaseException as error:
-            self._stack.__exit__(type(error), error, error.__traceback__)
-            raise
+        if self.format == "arrow" and self._is_arrow_file:  # one dictionary per column, but each batch has its own
+            self.schema = _plain(self.schema)
         return self
+
+    @property
+    def _is_arrow_file(self) -> bool:
+        return self._target is not None and is_file(self._target) and suffix_of(str(self._target)) != ".arrows"
 
     @property
     def _separator(self) -> str:
@@ -160,10 +173,25 @@ class TableWriter:
 
     def _head(self) -> None:
         # Written with the first row: if the input is invalid, standard output must remain empty.
-        if not self._headed:
+        if self._headed or self._writer is not None:
+            return
+        if self.format in RECORDING:
+            output = _Output(self._stream)
+            self._writer = self._begun(output)
+            self._output = output
+        else:
             names = [name for column in self.schema for name in self._columns(column)]
             self._stream.write((self._separator.join(names) + "\n").encode())
             self._headed = True
+
+    def _begun(self, output: _Output) -> Any:
+        """Return the library's writer."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        if self.format == "parquet":
+            return pq.ParquetWriter(output, self.schema, compression="zstd", write_page_checksum=True)
+        return (pa.ipc.new_file if self._is_arrow_file else pa.ipc.new_stream)(output, self.schema)
 
     def _columns(self, field: pa.Field) -> list[str]:
         """Return the text columns for a column of the table: in wide formats, one per feature for the vectors."""
@@ -178,12 +206,12 @@ class TableWriter:
         table = batch if isinstance(batch, pa.Table) else batch.to_arrow()
         table = table.select(self.schema.names).cast(self.schema)
         self.rows += table.num_rows
+        self._head()
         if self._writer is not None:
             self._writer.write_table(table)
             return
         import polars as pl
 
-        self._head()
         frame = pl.from_arrow(table)
         assert isinstance(frame, pl.DataFrame)
         if self._vectors is not None and self.format.startswith("wide"):
@@ -206,16 +234,28 @@ class TableWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
+        if kind is not None:
+            self._cut()
+            return self._stack.__exit__(kind, error, trace)
         try:
-            if self._writer is not None and (kind is None or self.format == "parquet"):
+            self._head()
+            if self._writer is not None:
                 self._writer.close()
-            if self._writer is None and kind is None:
-                self._head()
         except BaseException as closing:
-            if kind is None:
-                self._stack.__exit__(type(closing), closing, closing.__traceback__)
-                raise
-        return self._stack.__exit__(kind, error, trace)
+            self._cut()
+            self._stack.__exit__(type(closing), closing, closing.__traceback__)
+            raise
+        return self._stack.__exit__(None, None, None)
+
+    def _cut(self) -> None:
+        """Leave the table unfinished, so that no reader of a pipe takes it for a whole one."""
+        if self._output is None:
+            return
+        self._output.is_cut = True
+        with contextlib.suppress(Exception):  # the reader may be gone
+            if self.format == "arrow":
+                self._stream.write(_CUT)
+            self._writer.close()
 
 
 def write_table(frame: pl.DataFrame, target: PathLike | None, schema: pa.Schema, format: TableFormat | None = None) -> None:

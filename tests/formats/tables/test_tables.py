@@ -8,6 +8,7 @@ import pytest
 
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats import tables
+from phylocli.formats.tables.reading import parse_table
 
 
 @pytest.fixture
@@ -42,6 +43,34 @@ def test_a_broken_off_table_leaves_no_file(tmp_path, pairs):
         writer.write(pairs)
         raise RuntimeError
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("format", ["parquet", "arrow"])
+@pytest.mark.parametrize("rows", [0, 1])
+def test_a_broken_off_table_in_a_pipe_is_not_taken_for_a_whole_one(pairs, monkeypatch, format, rows):
+    out = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(out))
+    with pytest.raises(RuntimeError), tables.TableWriter(None, tables.pairs_schema(), format) as writer:
+        for _ in range(rows):
+            writer.write(pairs)
+        raise RuntimeError
+    del writer
+    sys.stdout.flush()
+    written = out.getvalue()
+    assert bool(written) == bool(rows)  # nothing if the input is invalid
+    with pytest.raises(BadInputError, match="cannot be read" if rows else "is empty"):
+        parse_table(written, "standard input")
+
+
+@pytest.mark.parametrize("format", ["parquet", "arrow", "tsv"])
+def test_a_table_without_rows_in_a_pipe_is_whole(monkeypatch, format):
+    out = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(out))
+    with tables.TableWriter(None, tables.pairs_schema(), format):
+        pass
+    sys.stdout.flush()
+    found = parse_table(out.getvalue(), "standard input")
+    assert (found.height, found.columns) == (0, tables.pairs_schema().names)
 
 
 def test_names_are_dictionary_encoded(tmp_path, pairs):
