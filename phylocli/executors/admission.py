@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import pickle
-import platform
 from typing import Any
 
 from distributed import WorkerPlugin
@@ -27,7 +26,6 @@ class Admission(WorkerPlugin):
     def __init__(self, name: str, version: str, work: bytes) -> None:
         self.name = name
         self._version, self._work = version, work
-        self._python = platform.python_version_tuple()[:2]
 
     async def setup(self, worker: Any) -> None:
         """Begin the check; a worker joins without waiting for it, and others do not wait for this one."""

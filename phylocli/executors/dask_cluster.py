@@ -88,14 +88,14 @@ class _Bundle:
     Attributes:
         arguments: pickled, of its pieces.
         seen: when it was submitted, or last known to be with a worker.
-        future: of its present attempt.
+        future: of its present attempt, once it has been submitted.
         starts: number of workers that have started this attempt.
         worker: address of the last of them.
     """
 
     arguments: list[bytes]
     seen: float
-    future: Any
+    future: Any = None
     starts: int = 0
     worker: str = ""
 
@@ -220,6 +220,7 @@ class DaskCluster:
         self._attempts = 0
         self._refused: dict[str, str] = {}
         self._accepted: set[str] = set()
+        self._newly_accepted: set[str] = set()  # since the last look began
         self._provided = 0  # number of workers for which bundles have been asked for
         self._looked = 0.0
         self._refresh = REFRESH
@@ -313,11 +314,11 @@ class DaskCluster:
         with self._lock:
             if len(self._accepted) > COMPARED:
                 options["workers"] = self._rng.sample(tuple(self._accepted), COMPARED)
-        future = self._client.submit(perform_bundle, self._name, ticket, arguments, **options)
+            # Before it is submitted: a worker may start it, and say so, before the client has returned.
+            bundle = self._bundles[ticket] = _Bundle(arguments, time.monotonic())
+        bundle.future = self._client.submit(perform_bundle, self._name, ticket, arguments, **options)
         self._tickets[key] = ticket
-        with self._lock:
-            self._bundles[ticket] = _Bundle(arguments, time.monotonic(), future)
-        self._completed.add(future)
+        self._completed.add(bundle.future)
 
     def finished(self, *, wait: bool = True) -> list[tuple[int, Done | Died]]:
         """Return the bundles that have ended; none if workers have come, which need bundles of their own."""
@@ -403,19 +404,24 @@ class DaskCluster:
         if "accepted" in message:  # without asking for the list of all, of which there may be a thousand
             with self._lock:
                 self._accepted.add(message["accepted"])
+                self._newly_accepted.add(message["accepted"])
         elif message["refused"] not in self._refused:
             self._refused[message["refused"]] = message["why"]
             logger.warning(f"the worker {message['refused']} is not used: {message['why']}")
 
     def _look(self) -> None:
         begun = self._looked = time.monotonic()
+        with self._lock:
+            self._newly_accepted.clear()
         try:
             known = self._client.scheduler_info(n_workers=-1)["workers"]
         except OSError as error:  # which asks the scheduler
             raise _lost() from error
         loop = self._client.loop
         assert loop is not None
-        self._accepted = {address for address, found in known.items() if found.get("resources", {}).get(self._name)}
+        accepted = {address for address, found in known.items() if found.get("resources", {}).get(self._name)}
+        with self._lock:  # the list may be older than an event that has come meanwhile
+            self._accepted = accepted | self._newly_accepted
         self._refresh = min(max(REFRESH, 20 * (time.monotonic() - begun)), REFRESH_MOST)
         expected = self._config.expected_workers
         if self._config.type == "local":

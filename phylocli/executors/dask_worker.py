@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 from typing import Any
 
 from phylocli.executors.work import TOPIC, Done, perform
 
 _functions: dict[str, Callable[[Any], Any]] = {}
+_busy: set[int] = set()  # threads of bundles, of which a worker of several commands may compute more than one at a time
 
 Message = tuple[str, int, str]
 """Logger, level and text."""
@@ -25,14 +27,16 @@ def forget(name: str) -> None:
 
 
 class _Recorder(logging.Handler):
-    """Keeps messages for the client."""
+    """Keeps messages of a bundle for the client: those of its thread, and of threads that it may have started."""
 
     def __init__(self) -> None:
         super().__init__(logging.INFO)
+        self._thread = threading.get_ident()
         self.messages: list[Message] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.messages.append((record.name, record.levelno, record.getMessage()))
+        if record.thread == self._thread or record.thread not in _busy:
+            self.messages.append((record.name, record.levelno, record.getMessage()))
 
 
 def perform_bundle(name: str, ticket: int, arguments: list[bytes]) -> tuple[Done, list[Message]]:
@@ -48,6 +52,7 @@ def perform_bundle(name: str, ticket: int, arguments: list[bytes]) -> tuple[Done
     message = {"name": name, "started": ticket, "worker": worker.address}
     sync(worker.loop, worker.scheduler.log_event, topic=TOPIC, msg=message)
     package, recorder = logging.getLogger("phylocli"), _Recorder()
+    _busy.add(threading.get_ident())
     package.addHandler(recorder)
     if package.level == logging.NOTSET:
         package.setLevel(logging.INFO)
@@ -55,3 +60,4 @@ def perform_bundle(name: str, ticket: int, arguments: list[bytes]) -> tuple[Done
         return perform(_functions[name], arguments), recorder.messages
     finally:
         package.removeHandler(recorder)
+        _busy.discard(threading.get_ident())

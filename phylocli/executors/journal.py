@@ -1,13 +1,15 @@
 """Results of an interrupted command on disk: the same command, run again, continues with them.
 
 One file of lines: the name of the format; then the key of a piece, a checksum, and the result as text, compressed. The last
-line may be incomplete, where the process was killed. The file is removed when the output is complete.
+line may be incomplete, where the process was killed. The file is removed when the output is complete. The command that uses
+it holds a lock on it.
 """
 
 from __future__ import annotations
 
 import base64
 import contextlib
+import fcntl
 import hashlib
 import logging
 import os
@@ -57,7 +59,7 @@ class Journal(Generic[Argument, Result]):
         """Read what an earlier command left; remove the file at the end, unless an error or a signal interrupts it.
 
         Raises:
-            UsageError: the file is not a journal.
+            UsageError: the file is not a journal, or another command uses it.
         """
         complete = False
         self._scan()
@@ -71,11 +73,11 @@ class Journal(Generic[Argument, Result]):
             complete = self._created  # the same command cannot continue, but another may have left the file
             raise
         finally:
+            if complete and self._file is not None:  # while it is locked: later, another command may use it
+                self._path.unlink(missing_ok=True)
             if self._file is not None:
                 self._file.close()
                 self._file = None
-            if complete:
-                self._path.unlink(missing_ok=True)
 
     @property
     def used(self) -> int:
@@ -106,10 +108,10 @@ class Journal(Generic[Argument, Result]):
         if self._file is None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             try:
-                self._file = self._path.open("x+b")
+                created = self._path.open("x+b")
             except FileExistsError as error:
-                fix = "wait until it has ended, or name another output"
-                raise UsageError(f"another command writes {self._path}", fix=fix) from error
+                raise self._in_use() from error
+            self._file = self._locked(created)
             self._created = True
         if self._file.seek(0, os.SEEK_END) == 0:
             self._file.write(MAGIC)
@@ -135,8 +137,8 @@ class Journal(Generic[Argument, Result]):
                 why="finished results would be kept in a file of this name until the output is complete",
                 fix="move it away, or name another output",
             )
-        self._file = self._path.open("r+b")
-        if start != MAGIC:  # the process was killed at once
+        self._file = self._locked(self._path.open("r+b"))
+        if self._file.read(len(MAGIC)) != MAGIC:  # the process was killed at once
             self._file.truncate(0)
             return
         self._file.seek(len(MAGIC))
@@ -148,6 +150,26 @@ class Journal(Generic[Argument, Result]):
             self._places[parts[0]] = end + len(parts[0]) + len(parts[1]) + 2, len(parts[2]) - 1
             end += len(line)
         self._file.truncate(end)
+
+    def _locked(self, file: BinaryIO) -> BinaryIO:
+        """Return the file, locked until it is closed.
+
+        Raises:
+            UsageError: another command has locked it, or has just removed it.
+        """
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(file.fileno()), self._path.stat()):
+                return file
+        except (BlockingIOError, FileNotFoundError):
+            pass
+        except OSError:  # the file system does not support locks
+            return file
+        file.close()
+        raise self._in_use()
+
+    def _in_use(self) -> UsageError:
+        return UsageError(f"another command writes {self._path}", fix="wait until it has ended, or name another output")
 
 
 def _checksum(data: bytes) -> bytes:

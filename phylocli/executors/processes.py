@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import queue
 import threading
 from concurrent.futures import Future
@@ -9,7 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 from types import TracebackType
 from typing import Any
 
-from phylocli.core.errors import MissingDependencyError, PhylocliError
+from phylocli.core.errors import PhylocliError
 from phylocli.core.processes import WorkerPool
 from phylocli.executors.work import Died, Done, Piece, Work, perform
 
@@ -17,7 +18,7 @@ STILLBORN = 30
 """Number of deaths of starting processes, one after another, before no more are started."""
 
 _work: Work[Any, Any] | None = None  # of this worker process
-_lacking: MissingDependencyError | None = None
+_unprepared: Exception | None = None
 
 
 class Processes:
@@ -124,13 +125,24 @@ class Processes:
 
 
 def _begin(work: Work[Any, Any]) -> None:
-    global _work, _lacking  # noqa: PLW0603  one process, one kind of work
+    global _work, _unprepared  # noqa: PLW0603  one process, one kind of work
     _work = work
     if work.prepare is not None:
         try:
             work.prepare()
-        except MissingDependencyError as error:
-            _lacking = error  # raised by the first bundle: an error here would look like a death
+        except Exception as error:  # noqa: BLE001  raised by the first bundle: here it would look like a death
+            _unprepared = _portable(error)
+
+
+def _portable(error: Exception) -> Exception:
+    """Return an error, or one with its text if it would not arrive: that would look like a death as well."""
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301  an error of this process
+    except Exception:  # noqa: BLE001  whatever its class does
+        replaced = RuntimeError(f"{type(error).__name__}: {error}")
+        replaced.__cause__ = error
+        return replaced
+    return error
 
 
 def _nothing() -> None:
@@ -139,6 +151,6 @@ def _nothing() -> None:
 
 def _perform(arguments: list[bytes]) -> Done:
     assert _work is not None
-    if _lacking is not None:
-        raise _lacking
+    if _unprepared is not None:
+        raise _unprepared
     return perform(_work.function, arguments)

@@ -27,7 +27,8 @@ class Work(Generic[Argument, Result]):
     Attributes:
         function: a module-level function, or a `functools.partial` of one; sent to every worker once. A `PhylocliError` that
             it raises is the result of that piece.
-        prepare: called once in every worker before its first piece; a `MissingDependencyError` excludes the worker.
+        prepare: called once in every worker before its first piece. Its error ends the run; on a cluster, it excludes the
+            worker.
         grace: seconds between SIGTERM and SIGKILL for workers that are stopped; None waits for as long as it takes.
         level: from which on worker processes print messages; None: as this one.
         unit: what a piece is, for messages: `families`.

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ import pytest
 
 from phylocli.config.parallel import ClusterConfig
 from phylocli.core.errors import BadInputError, PhylocliError, ServiceError
-from phylocli.executors import Work, dask_cluster, run_pieces
+from phylocli.executors import Work, dask_cluster, dask_worker, run_pieces
 from phylocli.executors.dask_cluster import _WORKER_SETTINGS, DaskCluster, _Bundle, _exports, _jobs, close_clusters
 from phylocli.executors.work import Piece
 
@@ -188,6 +189,53 @@ def test_workers_that_are_accepted_count_without_asking_for_the_list_of_all() ->
     for number in range(1000):
         engine.note({"name": engine._name, "accepted": f"tcp://{number}"})
     assert (engine.workers, engine.capacity) == (1000, 2000)  # a look would need the client, which is not there
+
+
+def test_worker_that_is_accepted_while_the_list_is_fetched_counts() -> None:
+    engine = DaskCluster(Work(abs), ClusterConfig.parse(CLUSTER))
+    listed = {"tcp://old": {"resources": {engine._name: 1}}, "tcp://late": {"resources": {}}}
+
+    def scheduler_info(n_workers: int) -> dict[str, Any]:
+        engine.note({"name": engine._name, "accepted": "tcp://late"})
+        return {"workers": listed}
+
+    engine._client = SimpleNamespace(scheduler_info=scheduler_info, loop=object())  # type: ignore[assignment]
+    engine._connection = SimpleNamespace(pause=0)  # type: ignore[assignment]
+    engine.note({"name": engine._name, "accepted": "tcp://gone"})
+    engine._look()
+    assert engine._accepted == {"tcp://old", "tcp://late"}
+
+
+def test_start_of_a_bundle_counts_even_if_it_comes_before_the_client_returns() -> None:
+    engine = DaskCluster(Work(abs), ClusterConfig.parse(CLUSTER))
+
+    def submit(function: object, name: str, ticket: int, arguments: object, **options: Any) -> SimpleNamespace:
+        engine.note({"name": name, "started": ticket, "worker": "tcp://quick"})
+        return SimpleNamespace(key=options["key"])
+
+    engine._client = SimpleNamespace(submit=submit)  # type: ignore[assignment]
+    engine._completed = SimpleNamespace(add=lambda future: None)
+    engine.start(1, [Piece(0, "p", b"")])
+    assert (engine._bundles[1].starts, engine._bundles[1].worker) == (1, "tcp://quick")
+
+
+def test_messages_of_a_bundle_are_not_those_of_another_in_the_same_worker() -> None:
+    recorder = dask_worker._Recorder()
+
+    def log(text: str) -> None:
+        recorder.handle(logging.LogRecord("phylocli", logging.INFO, "", 0, text, None, None))
+
+    def other_bundle() -> None:
+        dask_worker._busy.add(threading.get_ident())
+        log("other")
+        dask_worker._busy.clear()
+
+    log("own")
+    for function in (other_bundle, functools.partial(log, "a thread of its own")):
+        thread = threading.Thread(target=function)
+        thread.start()
+        thread.join()
+    assert [text for _, _, text in recorder.messages] == ["own", "a thread of its own"]
 
 
 def test_worker_that_joins_does_not_wait_until_a_piece_has_ended() -> None:

@@ -94,6 +94,24 @@ def test_an_error_of_usage_leaves_the_results_of_an_earlier_command(tmp_path: Pa
         assert Path(f"{output}.partial").exists() == kept
 
 
+def test_journal_of_a_running_command_is_not_changed(tmp_path: Path) -> None:
+    families = [found.family for found in simulate_families(number=3, tips=4, length=20)]
+    output, calls, partial = tmp_path / "o.sto", tmp_path / "calls", tmp_path / "o.sto.partial"
+    for _ in range(2):  # with a journal of its own, and with one that an interrupted command has left
+        with contextlib.suppress(KeyboardInterrupt), family_journal(output, "test", {}) as journal:
+            list(results(families, calls, journal))
+            with partial.open("ab") as file:
+                file.write(b"a line that is being written")
+            before = partial.read_bytes()
+            with pytest.raises(UsageError, match="another command writes"), family_journal(output, "test", {}):
+                pass
+            assert partial.read_bytes() == before
+            raise KeyboardInterrupt
+    with family_journal(output, "test", {}) as journal:
+        pass
+    assert not partial.exists()
+
+
 @pytest.mark.parametrize("content", [b"my notes\n", b"phylocli journal 2\n"])
 def test_file_of_the_user_is_neither_changed_nor_removed(tmp_path: Path, content: bytes) -> None:
     partial = tmp_path / "o.sto.partial"

@@ -151,6 +151,23 @@ def test_missing_library_is_an_error_of_the_run_and_not_of_each_piece(jobs: int)
         list(run_pieces(Work(square, missing), numbered(3), jobs=jobs))
 
 
+class Unsent(Exception):
+    """An error that is pickled, but not unpickled."""
+
+    def __init__(self, *, number: int) -> None:
+        super().__init__(f"code {number}")
+
+
+def broken(error: str) -> None:
+    raise RuntimeError("out of GPU memory") if error == "plain" else Unsent(number=7)
+
+
+@pytest.mark.parametrize(("error", "said"), [("plain", "^out of GPU memory$"), ("unsent", "^Unsent: code 7$")])
+def test_error_of_the_preparation_is_an_error_of_the_run_and_not_the_death_of_a_worker(error: str, said: str) -> None:
+    with pytest.raises(RuntimeError, match=said):
+        list(run_pieces(Work(square, functools.partial(broken, error)), numbered(3), jobs=2))
+
+
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_first_failure_is_raised_where_all_results_are_needed(jobs: int) -> None:
     results = run_all(Work(square), numbered(6), jobs=jobs)
