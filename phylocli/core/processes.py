@@ -198,9 +198,10 @@ def run_program(
         TimeoutError: it took longer.
         OSError: the program does not exist.
     """
-    program = shutil.which(command[0])
-    if program is None:
+    found = shutil.which(command[0])
+    if found is None:
         raise FileNotFoundError(f"there is no program {os.fspath(command[0])!r}")
+    program = Path(found).absolute()  # it was found from this working directory, not from `folder`
     watched, held = os.pipe()
     try:
         process = subprocess.Popen(
@@ -218,7 +219,7 @@ def run_program(
         try:
             out, err = _outputs(process, end)
         except subprocess.TimeoutExpired as error:
-            raise TimeoutError(f"{Path(program).name} was stopped after {timeout:g} s") from error
+            raise TimeoutError(f"{program.name} was stopped after {timeout:g} s") from error
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)

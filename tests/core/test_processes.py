@@ -222,6 +222,16 @@ def test_a_program_that_is_not_there_and_one_that_takes_too_long(tmp_path: Path)
         run_program(["sleep", "100"], timeout=0.1)
 
 
+def test_a_program_of_a_relative_path_is_found_from_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "where").write_text("#!/bin/sh\npwd\n")
+    (tmp_path / "bin" / "where").chmod(0o755)
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", f"bin{os.pathsep}{os.environ['PATH']}")
+    assert run_program(["where"], folder=tmp_path / "other").stdout == f"{(tmp_path / 'other').resolve()}\n"
+
+
 @pytest.mark.needs("linux")
 def test_a_program_leaves_no_process_and_no_open_file(mark: str) -> None:
     before = len(os.listdir("/proc/self/fd"))
