@@ -21,15 +21,18 @@ LANES = 16
 
 @functools.cache
 def kernel() -> Callable[..., Any] | None:
-    """Return the compiled recursion; None without Numba.
+    """Return the compiled recursion; None without Numba, or with one that cannot be used.
 
     Its arguments are score matrices (L, B, M), gap opening and extension, an array for traceback codes as of `alignment`,
     and whether codes are written to it. It returns the best score of each target, (B,), and with codes its cell, (B, 2).
     """
     if importlib.util.find_spec("numba") is None:
         return None
-    import numba
-
+    try:
+        import numba
+    except (ImportError, OSError) as error:  # it may need another NumPy, or lack a library
+        logger.debug(f"alignments are not compiled: Numba cannot be used: {error}")
+        return None
     try:
         found: Callable[..., Any] = numba.njit(nogil=True, cache=True)(_fill)
         _try(found)

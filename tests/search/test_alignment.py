@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +88,15 @@ def test_compiled_code_that_cannot_be_kept_is_compiled_again(monkeypatch: pytest
     scores = np.full((2, 1, 2), 1.5, dtype=np.float32)
     best, _ = again(scores, np.float32(9), np.float32(1), np.zeros((1, 1, 1), dtype=np.uint8), False)
     assert best.tolist() == [3.0]
+
+
+def test_numba_that_refuses_this_numpy_leaves_the_uncompiled_recursion(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "numba.py").write_text('raise ImportError("Numba needs NumPy 2.0 or less")')
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "numba", raising=False)
+    assert kernel.__wrapped__() is None
 
 
 @given(st.integers(0, 10_000), st.integers(1, 14), st.lists(st.integers(1, 14), min_size=1, max_size=6), st.integers(1, 400))
