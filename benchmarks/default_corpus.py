@@ -250,8 +250,13 @@ HIT_COLUMNS = "query,target,fident,evalue,bits,qstart,qend,tstart,tend,qlen,tlen
 def remote(corpus: Corpus) -> None:
     """Search the proteins with the training chains, in parts that are kept."""
     work, parts = corpus["work"] / "remote", corpus["remote"]
+    wanted, settings = json.dumps(settings_of(corpus, "remote"), indent=2), parts / "settings.json"
+    if not settings.is_file() or settings.read_text() != wanted:  # what an interrupted run has left is of other sequences
+        shutil.rmtree(work, ignore_errors=True)
+        shutil.rmtree(parts, ignore_errors=True)
     work.mkdir(parents=True, exist_ok=True)
     parts.mkdir(exist_ok=True)
+    settings.write_text(wanted)
     seeds = training_chains(corpus)
     chunks = range(0, seeds.height, CHUNK)
     if not (work / "proteins.dbtype").is_file():
@@ -747,12 +752,17 @@ STAGES = {
 }
 
 
+def settings_of(corpus: Corpus, name: str) -> dict[str, Any]:
+    """Return what the files of a stage depend on: options, and checksums of the files that it needs."""
+    before = {need: json.loads((corpus["stages"] / f"{need}.json").read_text())["files"] for need in STAGES[name].needs}
+    options = {key: getattr(corpus.options, key) for key in ("proteins", "chains", "longest")}
+    return {"options": options, "needs": before}
+
+
 def run(corpus: Corpus, name: str) -> None:
     """Do a stage, unless it is recorded with the same settings and inputs."""
     stage, record = STAGES[name], corpus["stages"] / f"{name}.json"
-    before = {need: json.loads((corpus["stages"] / f"{need}.json").read_text())["files"] for need in stage.needs}
-    options = {key: getattr(corpus.options, key) for key in ("proteins", "chains", "longest")}
-    wanted = json.loads(json.dumps({"options": options, "needs": before}))
+    wanted = settings_of(corpus, name)
     if record.is_file() and all(corpus[file].is_file() for file in stage.writes):
         known = json.loads(record.read_text())
         if {"options": known["options"], "needs": known["needs"]} == wanted:

@@ -27,6 +27,7 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -157,11 +158,16 @@ def score_chains(model: Model, corpus: Path, seed: int = 0) -> dict[str, dict[st
             sums.append((loss, correct, len(known)))
         found[name] = with_intervals(np.array(sums, dtype=np.float64), seed)
         if name == "3di":
-            counts = np.bincount(np.concatenate([head.targets(text) for text in training["three_di"]]).clip(0), minlength=20)
-            unigram = np.log(counts / counts.sum())
-            own = np.concatenate([head.targets(text) for text in rows["three_di"]])
-            found[name]["unigram"] = float(-unigram[own[own != UNKNOWN]].mean())
+            frequent, own = (np.concatenate([head.targets(text) for text in part["three_di"]]) for part in (training, rows))
+            found[name]["unigram"] = unigram_loss(frequent, own)
     return found
+
+
+def unigram_loss(training: npt.NDArray[np.int8], held_out: npt.NDArray[np.int8]) -> float:
+    """Return the loss in nats of the frequencies of states in other chains; residues of unknown state do not count."""
+    known, wanted = training[training != UNKNOWN], held_out[held_out != UNKNOWN]
+    counts = np.bincount(known, minlength=int(wanted.max()) + 1)
+    return float(-np.log(counts / counts.sum())[wanted].mean())
 
 
 def with_intervals(sums: npt.NDArray[np.float64], seed: int, replicates: int = 1000) -> dict[str, float]:
@@ -174,6 +180,11 @@ def with_intervals(sums: npt.NDArray[np.float64], seed: int, replicates: int = 1
         low, high = np.quantile(drawn[:, column] / drawn[:, 2], [0.025, 0.975]).tolist()
         result |= {f"{name}_low": low, f"{name}_high": high}
     return {**result, "chains": float(len(sums))}
+
+
+def interval_text(found: dict[str, float], name: str) -> str:
+    """Return a value of `with_intervals` with its interval."""
+    return f"{found[name]:.3f} ({found[f'{name}_low']:.3f}–{found[f'{name}_high']:.3f})"
 
 
 def evaluate(corpus: Path, data: Path, folder: Path, options: argparse.Namespace) -> None:
@@ -239,9 +250,9 @@ def subset(corpus: Path, folder: Path, number: int, seed: int) -> list[Path]:
     return paths
 
 
-def _lines(path: Path) -> itertools.chain[str]:
+def _lines(path: Path) -> Iterator[str]:
     with gzip.open(path, "rt", encoding="utf-8") as stream:
-        return itertools.chain(stream.readlines())
+        yield from stream
 
 
 def scaling(corpus: Path, data: Path, folder: Path, options: argparse.Namespace) -> None:

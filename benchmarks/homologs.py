@@ -19,7 +19,6 @@ DATABASE has the proteins among which homologs are searched, here the 435,059 of
 from __future__ import annotations
 
 import argparse
-import resource
 import shutil
 import subprocess
 from pathlib import Path
@@ -27,8 +26,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from default_model import hidden_folds, with_intervals
-from smoothing import LEVELS, Values, embedded, over_folds, report, sensitivity
+from cpu_time import cpu_seconds_with_children
+from default_model import hidden_folds, interval_text, with_intervals
+from smoothing import LEVELS, Values, embedded, is_current, over_folds, report, sensitivity
 
 import phylocli
 from phylocli.embed.families import embed_family_residues
@@ -48,33 +48,32 @@ FALSE = (0.1, 1, 10)
 Records = list[tuple[str, str]]
 
 
-def cpu_seconds() -> float:
-    """Return the CPU seconds of this process and the programs that it has run."""
-    found = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(usage.ru_utime + usage.ru_stime for usage in found)
-
-
-def homologs(folder: Path, name: str, records: Records, options: argparse.Namespace, **more: int) -> Path:
-    """Return the file of homologs of sequences, which is made if it is not there."""
-    path = folder / f"{name}.sto.gz"
+def homologs(folder: Path, name: str, records: Records, options: argparse.Namespace) -> Path:
+    """Return the file of homologs of sequences, which is made if it is not there; its name says the settings."""
+    path = folder / f"{name}-{options.rounds}-{options.number}.sto.gz"
     if not path.is_file():
-        start = cpu_seconds()
-        given = {"rounds": options.rounds, "number": options.number, **more}
+        start = cpu_seconds_with_children()
+        given = {"rounds": options.rounds, "number": options.number}
         sequences = [phylocli.Sequence(*record) for record in records]
         found = phylocli.find_homologs(sequences, options.database, engine="mmseqs", threads=options.threads, **given)
         phylocli.write_families(found, path)
-        spent = cpu_seconds() - start
+        spent = cpu_seconds_with_children() - start
         print(f"{name}: homologs of {len(records):,} sequences in {spent:.0f} CPU s, {spent / len(records):.3f} each")
     return path
 
 
+def beside(path: Path) -> Path:
+    """Return where the embeddings of the families of a file are kept."""
+    return path.with_name(f"{path.name.removesuffix('.sto.gz')}.families.parquet")
+
+
 def of_families(path: Path, table: EmbeddingTable) -> EmbeddingTable:
     """Return the embeddings of the families of a file, in the order of a table of their first members."""
-    kept = path.with_name(f"{path.name.removesuffix('.sto.gz')}.families.parquet")
-    if not kept.is_file():
-        start = cpu_seconds()
+    kept = beside(path)
+    if not is_current(kept):
+        start = cpu_seconds_with_children()
         count = phylocli.embed_file(path, kept, per_family=True)
-        spent = cpu_seconds() - start
+        spent = cpu_seconds_with_children() - start
         print(f"{path.name}: {count:,} families embedded in {spent:.0f} CPU s, {spent / count:.3f} each", flush=True)
     found = phylocli.read_embeddings(kept)
     assert found.ids == table.ids, "other sequences"
@@ -88,9 +87,9 @@ def folds(folder: Path, labels: pl.DataFrame, one: EmbeddingTable, path: Path, o
     sequences = dict(labels.select("id", "sequence").iter_rows())
     smoothed = {}
     for by, settings in (("cosine", {"neighbours": 10}), ("phmmer", {"neighbours": 20, "sequences": sequences})):
-        start = cpu_seconds()
+        start = cpu_seconds_with_children()
         smoothed[by] = phylocli.smooth_embeddings(families, by=by, **settings).numpy()
-        print(f"smoothing of {len(labels):,} families by {by}: {cpu_seconds() - start:.1f} CPU s", flush=True)
+        print(f"smoothing of {len(labels):,} families by {by}: {cpu_seconds_with_children() - start:.1f} CPU s", flush=True)
     scores = {
         "one sequence": single @ single.T,
         "families": averaged @ averaged.T,
@@ -128,14 +127,14 @@ def profile_search(folder: Path, labels: pl.DataFrame, options: argparse.Namespa
     Profiles are of all homologs found in as many rounds. The better of both directions counts, so that targets have
     profiles, too.
     """
-    work = folder / "profiles"
+    work = folder / f"profiles-{options.rounds}"
     hits = work / "hits.tsv"
     if not hits.is_file():
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir()
         fasta = "".join(f">{row}\n{letters}\n" for row, letters in enumerate(labels["sequence"]))
         (work / "domains.fasta").write_text(fasta, encoding="utf-8")
-        threads, start = ["--threads", str(options.threads)], cpu_seconds()
+        threads, start = ["--threads", str(options.threads)], cpu_seconds_with_children()
         large = ["-s", "5.7", "-e", "0.001", "--max-seqs", "1000", "--num-iterations", str(options.rounds), *threads]
         small = ["-s", "7.5", "-e", "10000", "--max-seqs", "2000", *threads]
         for command in (
@@ -144,10 +143,11 @@ def profile_search(folder: Path, labels: pl.DataFrame, options: argparse.Namespa
             ["search", "domains", "database", "homologs", "tmp", *large],
             ["result2profile", "domains", "database", "homologs", "profiles", *threads],
             ["search", "profiles", "domains", "found", "tmp", *small],
-            ["convertalis", "profiles", "domains", "found", "hits.tsv", "--format-output", "query,target,evalue", *threads],
+            ["convertalis", "profiles", "domains", "found", "hits.part", "--format-output", "query,target,evalue", *threads],
         ):
             subprocess.run(["mmseqs", *command, "-v", "1"], check=True, cwd=work, stdout=subprocess.DEVNULL)
-        print(f"MMseqs2, profiles: {cpu_seconds() - start:.0f} CPU s", flush=True)
+        (work / "hits.part").rename(hits)  # of a killed run, there are only some
+        print(f"MMseqs2, profiles: {cpu_seconds_with_children() - start:.0f} CPU s", flush=True)
     scores = np.full((len(labels),) * 2, -np.inf, dtype=np.float32)
     for query, target, evalue in pl.read_csv(hits, separator="\t", has_header=False).iter_rows():
         scores[int(query), int(target)] = max(scores[int(query), int(target)], -np.log(max(float(evalue), 1e-300)))
@@ -206,13 +206,8 @@ def structure(data: Path, folder: Path, options: argparse.Namespace) -> None:
             for group, chosen in (("all", sizes >= 0), ("20 homologs", sizes >= 20)):
                 if chosen.any():
                     found = with_intervals(values[chosen], 0)
-                    texts = " | ".join(interval(found, name) for name in ("loss", "accuracy"))
+                    texts = " | ".join(interval_text(found, name) for name in ("loss", "accuracy"))
                     print(f"| {what} | {title} | {group}: {chosen.sum()} | {texts} |", flush=True)
-
-
-def interval(found: dict[str, float], name: str) -> str:
-    """Return a value of `with_intervals` with its interval."""
-    return f"{found[name]:.3f} ({found[f'{name}_low']:.3f}–{found[f'{name}_high']:.3f})"
 
 
 def probe_residues(data: Path, folder: Path, options: argparse.Namespace) -> None:
@@ -249,7 +244,7 @@ def probe_residues(data: Path, folder: Path, options: argparse.Namespace) -> Non
         fitted = LogisticRegression(max_iter=300).fit(scaler.transform(found["training"][drawn]), labels["training"][drawn])
         right = fitted.predict(scaler.transform(found["validation"])) == labels["validation"]
         sums = np.array([(0, part.sum(), len(part)) for part in np.split(right, np.cumsum(chains)[:-1])], dtype=np.float64)
-        print(f"| {title} | {interval(with_intervals(sums, 0), 'accuracy')} |", flush=True)
+        print(f"| {title} | {interval_text(with_intervals(sums, 0), 'accuracy')} |", flush=True)
 
 
 def main() -> None:
@@ -268,7 +263,7 @@ def main() -> None:
     records: Records = list(labels.select("id", "sequence").iter_rows())
     one = embedded(folder / "scope.parquet", records)
     if {"folds", "evalues"} & {*wanted}:
-        path = homologs(folder, f"scope-{options.rounds}-{options.number}", records, options)
+        path = homologs(folder, "scope", records, options)
     if "folds" in wanted:
         folds(folder, labels, one, path, options)
     if "evalues" in wanted:
@@ -281,9 +276,10 @@ def main() -> None:
         frame = load_tape(data, "valid").frame
         records = list(frame.select("id", "sequence").iter_rows())
         table = embedded(folder / "tape.parquet", records)
-        of_families(homologs(folder, "tape", records, options), table)
+        path = homologs(folder, "tape", records, options)
+        of_families(path, table)
         tables = [
-            NamedSource("families", folder / "tape.families.parquet"),
+            NamedSource("families", beside(path)),
             NamedSource("sequences", folder / "tape.parquet"),
         ]
         report(folder, "tape", tables, None, benchmark="tape-remote-homology", data=data, tasks=())

@@ -29,10 +29,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 import torch
-from default_model import with_intervals
+from default_model import interval_text, with_intervals
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 from torch.nn.utils import clip_grad_norm_
@@ -190,10 +189,13 @@ def train(options: argparse.Namespace) -> None:
 
 def combine(options: argparse.Namespace) -> None:
     """Write all networks into the folder of the model, and print what they reach."""
+    paths = sorted(options.folder.glob("network-*.safetensors"))
+    if not paths:  # the predictor of the model would be replaced by an empty one
+        raise SystemExit(f"{options.folder} has no networks: run 'train' first")
     chains, model = Chains(options.folder), phylocli.Model.load(options.model)
     assert model.folder is not None
     networks = []
-    for path in sorted(options.folder.glob("network-*.safetensors")):
+    for path in paths:
         networks.append(network_of(chains))
         networks[-1].load_state_dict(load_file(path))
     ResiduePredictor(networks).save(model.folder / FILE, model.fingerprint)
@@ -246,15 +248,9 @@ def report(title: str, predictor: ResiduePredictor, chains: Chains) -> None:
             groups = {"": number >= 0} | ({" (chains with 20 or more)": number >= 20} if most == max(HOMOLOGS) else {})
             for group, chosen in groups.items():
                 if chosen.any():
-                    figures = " | ".join(intervals(values[chosen]))
+                    reached = with_intervals(values[chosen], 0)
+                    figures = " | ".join(interval_text(reached, name) for name in ("loss", "accuracy"))
                     print(f"| {title} | {most} homologs{group} | {head} | {figures} |", flush=True)
-
-
-def intervals(values: npt.NDArray[np.float64]) -> Iterator[str]:
-    """Yield loss and accuracy with their 95 % intervals."""
-    found = with_intervals(values, 0)
-    for name in ("loss", "accuracy"):
-        yield f"{found[name]:.3f} ({found[f'{name}_low']:.3f}–{found[f'{name}_high']:.3f})"
 
 
 def main() -> None:

@@ -4,13 +4,14 @@
     python benchmarks/scale.py workers [--counts 10,100,1000] [--seconds 1,0.1,0.01]
     python benchmarks/scale.py transitions [--counts 10,100,1000]
     python benchmarks/scale.py memory [--pieces 25000]
-    python benchmarks/scale.py search [--rows 100000,1000000,10000000] [--graphs-up-to 100000] [--dimension 64]
+    python benchmarks/scale.py search [--rows 100000,1000000] [--graphs-up-to 100000] [--dimension 256]
     python benchmarks/scale.py pieces [--rows 100000,1000000] [--queries 4096]
-    python benchmarks/scale.py kills [--kills 50] [--families 2000] [--of worker,scheduler,client] [--engines dask]
+    python benchmarks/scale.py kills [--kills 50] [--families 2000] [--of worker,scheduler,client] [--engines processes,dask]
 
-Pieces sleep, so that the figures are those of the engines and not of a busy machine; the load is printed beside them.
-`workers` runs the scheduler in a process of its own, and workers as threads of others. With `--cluster slurm`, scheduler and
-client are one process with one core: the CPU time of both for a piece is the inverse of the highest rate, whatever the load.
+Values are the defaults (`overhead` chooses the number of pieces by `--budget`). Pieces sleep, so that the figures are those
+of the engines and not of a busy machine; the load is printed beside them. `workers` runs the scheduler in a process of its
+own, and workers as threads of others. With `--cluster slurm`, scheduler and client are one process with one core: the CPU
+time of both for a piece is the inverse of the highest rate, whatever the load.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+from cpu_time import cpu_seconds_with_children
 
 from phylocli.executors import Work, run_pieces
 
@@ -114,7 +117,8 @@ def overhead(options: argparse.Namespace) -> None:
             walls.append(found.wall)
             memory = f"{found.memory[0]:.0f} to {found.memory[1]:.0f}"
             row = f"{ideal:.2f}\t{found.wall:.2f}\t{found.wall / ideal - 1:+.1%}\t{1000 * found.cpu / count:.2f}\t{memory}"
-            print(f"{name}\t{seconds:g}\t{count}\t{row}\t{os.getloadavg()[2]:.1f}", flush=True)
+            title = "this process" if where == {"jobs": 1} else name  # one job needs no other process
+            print(f"{title}\t{seconds:g}\t{count}\t{row}\t{os.getloadavg()[2]:.1f}", flush=True)
         if len(walls) == 2:
             print(f"the second over the first: {walls[1] / walls[0] - 1:+.1%}", flush=True)
 
@@ -323,7 +327,7 @@ def memory(options: argparse.Namespace) -> None:
     work = Work(functools.partial(nap, 0.0))
     results = run_pieces(work, ((f"p{i}", i) for i in range(options.pieces)), cluster="local:1")
     for done, _ in enumerate(results, 1):
-        if done in (1, options.pieces) or done % (options.pieces // 5) == 0:
+        if done in (1, options.pieces) or done % max(1, options.pieces // 5) == 0:
             print(f"{done}\t{resident():.0f}", flush=True)
 
 
@@ -473,14 +477,6 @@ def search_table(path: Path, rows: int, options: argparse.Namespace) -> None:
         del peer
 
 
-def family_cpu() -> float:
-    """Return the CPU seconds of this process and of those that it has started and that have ended."""
-    return sum(
-        found.ru_utime + found.ru_stime
-        for found in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    )
-
-
 def pieces(options: argparse.Namespace) -> None:
     """A search in this process, in one and in two processes, and by Dask's workers, each with one thread."""
     import numpy as np
@@ -506,7 +502,7 @@ def pieces(options: argparse.Namespace) -> None:
                 true: Any = None
                 for title, where in engines.items():
                     parallel = ParallelConfig(**where)
-                    cpu, start = family_cpu(), time.perf_counter()
+                    cpu, start = cpu_seconds_with_children(), time.perf_counter()
                     if codes is None:
                         found = (
                             nearest_in_pieces(queries, table, 20, parallel, threads=1)
@@ -521,7 +517,7 @@ def pieces(options: argparse.Namespace) -> None:
                         )
                     wall = time.perf_counter() - start
                     close_clusters()  # whose CPU time counts when they have ended
-                    cpu = family_cpu() - cpu
+                    cpu = cpu_seconds_with_children() - cpu
                     true = found if true is None else true
                     same = np.array_equal(found.rows, true.rows) and np.array_equal(found.cosines, true.cosines)
                     row = f"{wall:.1f}\t{cpu:.1f}\t{len(queries) / wall:,.0f}\t{len(queries) / cpu:,.0f}\t{same}"
@@ -657,7 +653,7 @@ def kills(options: argparse.Namespace) -> None:
                     if scheduler is not None:
                         where = ["--cluster", scheduler.address]
                     process = started(["phylocli", *tree, *where, "-o", str(output)], log)
-                    runs += 1
+                    runs, killed = runs + 1, count
                     # A kill must let some families complete, or a run never ends: after the first has been written down.
                     journal = Path(f"{output}.partial")
                     size = journal.stat().st_size if journal.exists() else 0
@@ -686,8 +682,11 @@ def kills(options: argparse.Namespace) -> None:
                             assert scheduler is not None
                             scheduler.start()
                             break
-                    if ended(process) == 0:
+                    code = ended(process)
+                    if code == 0:
                         break
+                    if count == killed:  # it would fail again and again
+                        raise SystemExit(f"the command failed undisturbed, with {code}:\n{log.read_text()[-3000:]}")
                 if scheduler is not None:
                     scheduler.close()
                 time.sleep(2)

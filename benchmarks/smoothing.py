@@ -19,6 +19,7 @@ reports are printed:
 from __future__ import annotations
 
 import argparse
+import functools
 import resource
 import shutil
 import subprocess
@@ -48,9 +49,20 @@ MEMBERS, TRAINED = 25, 20
 """Members of each dev family, and of each family of the training data."""
 
 
+def is_current(path: Path) -> bool:
+    """Return whether there is a table of embeddings, and the default model is still the one that it was made with."""
+    return path.is_file() and phylocli.read_embeddings(path).metadata.get("phylocli.model") == default_fingerprint()
+
+
+@functools.cache
+def default_fingerprint() -> str:
+    """Return the fingerprint of the default model."""
+    return phylocli.load_model("default").metadata["phylocli.model"]
+
+
 def embedded(path: Path, sequences: list[tuple[str, str]]) -> EmbeddingTable:
     """Return the embeddings of sequences by the default model, from a file if there is one."""
-    if not path.is_file():
+    if not is_current(path):
         embedder, start = phylocli.load_model("default"), time.process_time()
         embedder.embed(sequences).write(path)
         print(f"{path.stem}: {len(sequences):,} sequences embedded in {time.process_time() - start:.1f} CPU s", flush=True)
@@ -68,6 +80,7 @@ def sensitivity(similarity: npt.NDArray[np.float32], labels: pl.DataFrame) -> Va
         similarity: of queries and targets, (n, n); -inf is no hit.
         labels: of each.
     """
+    similarity = similarity.copy()
     np.fill_diagonal(similarity, -np.inf)
     same = {name: labels[name].to_numpy()[:, None] == labels[name].to_numpy() for name in LEVELS}
     worst = np.where(same["fold"], -np.inf, similarity).max(1)

@@ -11,14 +11,16 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
+import polars as pl
 import pytest
 
 from phylocli.config.infomax import EXPERIMENTS
 from phylocli.diffusion import DiffusionArchitecture, LatentDiffusion
 from phylocli.formats import read_families, write_families
+from phylocli.formats.embeddings import EmbeddingTable
 from phylocli.formats.family import Family
 from phylocli.models.config import DecoderArchitecture
 from phylocli.models.model import Model
@@ -285,3 +287,107 @@ def test_residue_predictor_is_fitted_and_reported(tmp_path: Path, capsys: pytest
     assert len(found) == 3 and max(found) < 1  # 3Di letters are those of the residues here; without learning, log 20 = 3.0
     (prediction,) = predict_residues(["MKVLAG"], Model.load(folder), "3di")
     assert len(prediction.states) == 6
+
+
+def test_residue_predictor_of_a_model_is_not_replaced_by_one_without_networks(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="has no networks"):
+        script("residue_predictor").combine(Namespace(folder=tmp_path, model="default"))
+
+
+@pytest.mark.parametrize(("longest", "searched"), [(2000, 1), (1000, 2)])
+def test_parts_of_an_interrupted_search_are_kept_unless_it_was_of_other_sequences(
+    corpus: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, longest: int, searched: int
+) -> None:
+    (tmp_path / "stages").mkdir()
+    for stage in ("proteins", "chains"):
+        (tmp_path / "stages" / f"{stage}.json").write_text(json.dumps({"files": {stage: "checksum"}}))
+    frame = pl.DataFrame({"id": ["a", "b"], "sequence": ["MK", "MV"], "part": ["train", "train"]})
+    frame.write_parquet(tmp_path / "chains.parquet")
+    (tmp_path / "proteins.fasta").write_text(">p\nMK\n")
+    done: list[str] = []
+
+    def mmseqs(self: object, folder: Path, *words: str) -> None:
+        if words[0] == "convertalis":
+            if len(done) == 1 and not killed:
+                raise KeyboardInterrupt
+            (folder / "found.tsv").write_text("\t".join("a" if c == "query" else "1" for c in corpus.HIT_COLUMNS.split(",")))
+            done.append((folder / "seeds.fasta").read_text())
+
+    monkeypatch.setattr(corpus, "CHUNK", 1)
+    monkeypatch.setattr(corpus.Corpus, "mmseqs", mmseqs)
+    killed = False
+    options = Namespace(proteins=0, chains=0, longest=2000, threads=1)
+    with pytest.raises(KeyboardInterrupt):
+        corpus.remote(corpus.Corpus(tmp_path, tmp_path, tmp_path, options))
+    killed = True
+    corpus.remote(corpus.Corpus(tmp_path, tmp_path, tmp_path, Namespace(**{**vars(options), "longest": longest})))
+    assert len(done) == 1 + searched and pl.read_parquet(tmp_path / "hits.parquet").height == 2
+    assert not (tmp_path / "remote").exists()
+
+
+def test_hits_of_a_killed_search_are_not_taken_for_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    homologs, programs = script("homologs"), list[str]()
+
+    def run(command: list[str], cwd: Path, **_: object) -> None:
+        programs.append(command[1])
+        if command[1] == "convertalis":
+            (cwd / command[5]).write_text("0\t1\t0.001\n")
+            if programs.count("convertalis") == 1:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(homologs.subprocess, "run", run)
+    labels = pl.DataFrame({"sequence": ["MKV", "MKI"]})
+    options = Namespace(rounds=3, number=20, threads=1, database=tmp_path / "x.fasta")
+    with pytest.raises(KeyboardInterrupt):
+        homologs.profile_search(tmp_path, labels, options)
+    for rounds, searches in ((3, 2), (3, 2), (2, 3)):
+        found = homologs.profile_search(tmp_path, labels, Namespace(**{**vars(options), "rounds": rounds}))
+        assert found[0, 1] == found[1, 0] == pytest.approx(-np.log(0.001))
+        assert programs.count("convertalis") == searches
+
+
+def test_embeddings_of_another_default_model_are_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    smoothing, path = script("smoothing"), tmp_path / "e.parquet"
+    monkeypatch.setattr(smoothing, "default_fingerprint", lambda: "new")
+    found = [smoothing.is_current(path)]
+    for model in ("old", "new"):
+        EmbeddingTable("e", ["a"], 1, {"phylocli.model": model}, vectors=np.ones((1, 1), np.float32)).write(path)
+        found.append(smoothing.is_current(path))
+    assert found == [False, False, True]
+
+
+def test_sensitivity_leaves_the_similarities_as_they_are() -> None:
+    similarity = np.ones((2, 2), dtype=np.float32)
+    labels = pl.DataFrame({"family": ["a", "a"], "superfamily": ["a", "a"], "fold": ["a", "a"]})
+    family, *_ = script("smoothing").sensitivity(similarity, labels)
+    assert family.tolist() == [1, 1] and (similarity == 1).all()
+
+
+def test_residues_of_unknown_state_do_not_count_for_the_unigram_loss() -> None:
+    training, held_out = np.array([0, 1, -1, -1], dtype=np.int8), np.array([1, -1], dtype=np.int8)
+    assert script("default_model").unigram_loss(training, held_out) == pytest.approx(np.log(2))
+
+
+def test_overhead_of_one_job_is_said_to_be_that_of_this_process(capsys: pytest.CaptureFixture[str]) -> None:
+    script("scale").overhead(Namespace(seconds="0.001", pieces=1, workers=1, engines="processes", budget=1))
+    assert capsys.readouterr().out.splitlines()[1].startswith("this process\t0.001\t1\t")
+
+
+def test_command_that_fails_without_a_kill_ends_the_kills(monkeypatch: pytest.MonkeyPatch) -> None:
+    scale, runs = script("scale"), list[list[str]]()
+
+    def run(words: list[str], **_: object) -> None:
+        Path(words[words.index("-o") + 1]).write_text("")
+
+    def started(words: list[str], log: Path) -> SimpleNamespace:
+        runs.append(words)
+        log.write_text("no such option")
+        return SimpleNamespace(is_alive=lambda: False, join=lambda: None, exitcode=2)
+
+    monkeypatch.setattr(scale.subprocess, "run", run)
+    monkeypatch.setattr(scale, "started", started)
+    monkeypatch.setattr(scale, "FORKS", SimpleNamespace(set_forkserver_preload=lambda names: None))
+    options = Namespace(seed=0, families=1, of="worker", engines="processes", kills=1, minutes=1, pause=0)
+    with pytest.raises(SystemExit, match=r"(?s)failed undisturbed, with 2.*no such option"):
+        scale.kills(options)
+    assert len(runs) == 1
