@@ -70,9 +70,9 @@ def command(
     With a model of several modalities (train --modalities), a table of its sequence embeddings is searched by --text, or by
     queries of another --modality; such hits have no E-values.
 
-    --smooth finds more distant relatives: it ranks by vectors averaged with their neighbours among the targets. Those by
-    alignment (--smooth-by both) have the highest sensitivity for families and superfamilies; the alignments of a table are
-    kept beside it.
+    --smooth finds more distant relatives: it ranks by vectors averaged with their neighbours among the targets. Neighbours
+    by alignment (--smooth-by both) give the highest sensitivity for families and superfamilies; the alignments of a table
+    are kept beside it.
 
     The search is exact, and equal hits are in the order of the targets, unless --approximate or --quantise is given.
     """

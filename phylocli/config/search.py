@@ -38,7 +38,7 @@ class SearchConfig(TableConfig, TranslationConfig, ParallelConfig):
     finds more distant relatives, and compares all targets with each other. 0: no smoothing."""
     smooth_by: Annotated[Neighbourhood, Cli(panel=HITS)] = "cosine"
     """With --smooth: what decides which rows are neighbours: the cosine; or alignments with the 50 nearest by cosine: by
-    phmmer, of residue embeddings, or both, which has the highest sensitivity for families and superfamilies, and takes
+    phmmer, of residue embeddings, or both, which gives the highest sensitivity for families and superfamilies, and takes
     longest."""
     align: Annotated[bool, Cli(panel=ALIGNMENT)] = False
     """Align the hits with phmmer and rank them by bit score; with --rerank, by the better E-value of both."""

@@ -45,7 +45,7 @@ class SmoothConfig(TableConfig, ParallelConfig):
     """Number of rounds of averaging; by cosine, each with the neighbours by the vectors of the round before."""
     by: Annotated[Neighbourhood, Cli("--by")] = "cosine"
     """What decides which rows are neighbours: the cosine; or alignments with the 50 nearest by cosine: by phmmer, of residue
-    embeddings, or both, which has the highest sensitivity for families and superfamilies. Alignments need --sequences."""
+    embeddings, or both, which gives the highest sensitivity for families and superfamilies. Alignments need --sequences."""
     device: Device = "auto"
     threads: Threads = 0
 
