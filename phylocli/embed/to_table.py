@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -94,15 +93,12 @@ class Tabulator:
         """Yield (rows, number of families, number of residues of all members) of families; otherwise as `tables`."""
         embedder = Embedder(self.model, self.layer, self.max_tokens, on_batch=on_batch)
         if self.per_residue:
-            sizes: deque[int] = deque()
-
-            def counted() -> Iterator[Family]:
-                for family in families:
-                    sizes.append(residues_of(family))
-                    yield family
-
-            for table, count, _ in self._residue_rows(embed_family_residues(counted(), embedder)):
-                yield table, count, sum(sizes.popleft() for _ in range(count))
+            found = (
+                (first, values, residues_of(family))
+                for family in families
+                for first, values in embed_family_residues([family], embedder)
+            )
+            yield from self._residue_rows(found)
             return
         schema = self.schema()
         for names, lengths, values, residues in embed_families(families, embedder):
@@ -119,19 +115,19 @@ class Tabulator:
     def _residues(
         self, sequences: Iterable[Sequence], on_batch: Callable[[int], None] | None
     ) -> Iterator[tuple[pa.Table, int, int]]:
-        yield from self._residue_rows(
-            embed_residues(sequences, self.model, layer=self.layer, max_tokens=self.max_tokens, on_batch=on_batch)
-        )
+        found = embed_residues(sequences, self.model, layer=self.layer, max_tokens=self.max_tokens, on_batch=on_batch)
+        yield from self._residue_rows((sequence, values, len(values)) for sequence, values in found)
 
     def _residue_rows(
-        self, found: Iterable[tuple[Sequence, npt.NDArray[np.float32]]]
+        self, found: Iterable[tuple[Sequence, npt.NDArray[np.float32], int]]
     ) -> Iterator[tuple[pa.Table, int, int]]:
+        """Yield rows of sequences, given with the embeddings of their residues and the number of residues computed."""
         import pyarrow as pa
 
         schema = self.schema()
         held: list[pa.Table] = []
-        count = rows = 0
-        for sequence, values in found:
+        count = rows = computed = 0
+        for sequence, values, residues in found:
             length = len(sequence.residues)
             columns = [
                 pa.array([sequence.id] * length),
@@ -140,12 +136,12 @@ class Tabulator:
                 _vectors(values, self.half, [sequence.id] * length),
             ]
             held.append(pa.Table.from_arrays(columns, schema=schema))
-            count, rows = count + 1, rows + length
+            count, rows, computed = count + 1, rows + length, computed + residues
             if rows >= ROWS:
-                yield pa.concat_tables(held).combine_chunks(), count, rows
-                held, count, rows = [], 0, 0
+                yield pa.concat_tables(held).combine_chunks(), count, computed
+                held, count, rows, computed = [], 0, 0, 0
         if held:
-            yield pa.concat_tables(held).combine_chunks(), count, rows
+            yield pa.concat_tables(held).combine_chunks(), count, computed
 
 
 def sequence_rows(
