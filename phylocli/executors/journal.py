@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import fcntl
 import hashlib
 import logging
 import os
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import BinaryIO, Generic, TypeVar
 
 from phylocli.core.errors import UsageError
+from phylocli.formats.streams import locks
 
 logger = logging.getLogger(__name__)
 
@@ -157,13 +157,7 @@ class Journal(Generic[Argument, Result]):
         Raises:
             UsageError: another command has locked it, or has just removed it.
         """
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(file.fileno()), self._path.stat()):
-                return file
-        except (BlockingIOError, FileNotFoundError):
-            pass
-        except OSError:  # the file system does not support locks
+        if locks.locked(file, self._path):
             return file
         file.close()
         raise self._in_use()

@@ -1,13 +1,14 @@
-"""Locks: one writer per folder at a time, and blocking locks on a file.
+"""Locks: one writer per folder or file at a time, and blocking locks on a file.
 
-Both are `flock` locks (by the package filelock): the kernel releases them when the process ends, so no stale lock remains.
-They work between machines if the file system supports them (NFS with its lock daemon, Lustre mounted with `flock`). Where it
-does not, filelock falls back to a marker file with process and host.
+All are `flock` locks (of folders by the package filelock): the kernel releases them when the process ends, so no stale lock
+remains. They work between machines if the file system supports them (NFS with its lock daemon, Lustre mounted with `flock`).
+Where it does not, filelock falls back to a marker file with process and host.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import logging
 import os
@@ -16,7 +17,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypedDict, cast
+from typing import BinaryIO, TypedDict, cast
 
 from phylocli.core.errors import PhylocliError
 from phylocli.formats.streams import PathLike, explain_os_error
@@ -115,6 +116,20 @@ def waiting(path: PathLike, what: str) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def locked(file: BinaryIO, path: Path) -> bool:
+    """Lock an open file until it is closed; return whether it is locked for this process and still has its path.
+
+    A file system without support for locks counts as success.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except (BlockingIOError, FileNotFoundError):
+        return False
+    except OSError:
+        return True
 
 
 def _note(path: Path, folder: Path) -> None:
